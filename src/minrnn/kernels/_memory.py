@@ -1,0 +1,120 @@
+"""Loads and stores of kernels. Every access belongs to a role, and memory of different roles does not overlap.
+
+LLVM vectorises a loop only if it can show that its stores meet none of its loads. It cannot for rows that interleave in time (the
+gradients of gate and candidate, say), so each access says its role in alias metadata. An index is taken as it is: Numba's own indexing
+wraps negative ones, which turns loads into gathers. bfloat16, the upper half of a float32, comes in uint16 arrays.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, overload
+
+from ._compile import INLINE
+
+ROLES = ("in", "out0", "out1", "out2", "state", "before", "partial")
+
+
+def bitcast(target: types.Type) -> Any:
+    """An intrinsic that reads the bits of a number as those of another type of the same size."""
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def cast(typing_context, x):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            return builder.bitcast(arguments[0], context.get_value_type(target))
+
+        return target(x), generate
+
+    return cast
+
+
+as_int32 = bitcast(types.int32)
+as_uint32 = bitcast(types.uint32)
+as_float32 = bitcast(types.float32)
+
+
+def _element(context: Any, builder: Any, array_type: Any, array: Any, i: Any) -> Any:
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [i])
+
+
+def _mark(builder: Any, instruction: Any, role: str) -> None:
+    module = builder.module
+    domain = module.add_metadata([ir.MetaDataString(module, "minrnn")])
+    scopes = {name: module.add_metadata([ir.MetaDataString(module, f"minrnn {name}"), domain]) for name in ROLES}
+    instruction.set_metadata("alias.scope", module.add_metadata([scopes[role]]))
+    instruction.set_metadata("noalias", module.add_metadata([scopes[name] for name in ROLES if name != role]))
+
+
+def _loader(role: str) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def load(typing_context, array, i):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            value = builder.load(_element(context, builder, signature.args[0], *arguments))
+            _mark(builder, value, role)
+            return value
+
+        return array.dtype(array, types.int64), generate
+
+    return load
+
+
+def _storer(role: str) -> Any:
+    @intrinsic  # type: ignore[untyped-decorator]
+    def store(typing_context, array, i, value):  # type: ignore[no-untyped-def]
+        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+            array, i, value = arguments
+            _mark(builder, builder.store(value, _element(context, builder, signature.args[0], array, i)), role)
+            return context.get_dummy_value()
+
+        return types.void(array, types.int64, array.dtype), generate
+
+    return store
+
+
+def _reader(role: str) -> Any:
+    """`read(array, i)`: the element as float32 or float64."""
+    load = _loader(role)
+
+    def read(array, i):  # type: ignore[no-untyped-def]
+        raise AssertionError("compiled code only")
+
+    @overload(read, jit_options=INLINE)  # type: ignore[untyped-decorator]
+    def _(array, i):  # type: ignore[no-untyped-def]
+        if array.dtype == types.uint16:
+            return lambda array, i: as_float32(np.uint32(np.uint32(load(array, i)) << 16))
+        return lambda array, i: load(array, i)
+
+    return read
+
+
+def _writer(role: str) -> Any:
+    """`write(array, i, value)`: rounded to the nearest even bfloat16 where the array is one; NaN stays NaN."""
+    store = _storer(role)
+
+    def write(array, i, value):  # type: ignore[no-untyped-def]
+        raise AssertionError("compiled code only")
+
+    @overload(write, jit_options=INLINE)  # type: ignore[untyped-decorator]
+    def _(array, i, value):  # type: ignore[no-untyped-def]
+        if array.dtype != types.uint16:
+            return lambda array, i, value: store(array, i, value)
+
+        def rounded(array, i, value):  # type: ignore[no-untyped-def]
+            bits = as_uint32(np.float32(value))
+            up = np.uint32(bits + np.uint32(np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> 16) & np.uint32(1))))
+            kept = np.uint32(0x7FC00000) if value != value else up
+            store(array, i, np.uint16(np.uint32(kept >> 16)))
+
+        return rounded
+
+    return write
+
+
+read_in, read_state, read_before, read_partial = (_reader(role) for role in ("in", "state", "before", "partial"))
+write_out0, write_out1, write_out2 = (_writer(role) for role in ("out0", "out1", "out2"))
+write_state, write_before, write_partial = (_writer(role) for role in ("state", "before", "partial"))

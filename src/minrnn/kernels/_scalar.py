@@ -1,0 +1,125 @@
+"""Scalar functions that kernels are made of: exponentials that vectorise without SVML, and activations."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import types
+from numba.extending import overload
+
+from ._compile import INLINE, scalar
+from ._memory import as_float32, as_int32
+
+
+def like(x, value):  # type: ignore[no-untyped-def]
+    """`value` in the precision of `x`: a bare 1.0 is float64 and would widen the whole expression."""
+
+
+@overload(like, jit_options=INLINE)  # type: ignore[untyped-decorator]
+def _like(x, value):  # type: ignore[no-untyped-def]
+    if x == types.float32:
+        return lambda x, value: np.float32(value)
+    return lambda x, value: float(value)
+
+
+# --- exponentials ----------------------------------------------------------------------------------------------------------------
+
+
+@scalar
+def _exp32(x):  # type: ignore[no-untyped-def]
+    """exp in float32, relative error below 2e-7, clamped to [-87, 88]; NaN passes through.
+
+    x = n ln 2 + r with |r| <= ln(2)/2; adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits, which are then added to the
+    exponent of the polynomial in r (coefficients of Cephes' expf).
+    """
+    x = np.float32(-87.0) if x < np.float32(-87.0) else x
+    x = np.float32(88.0) if x > np.float32(88.0) else x
+    shifted = x * np.float32(1.4426950408889634) + np.float32(12582912.0)
+    n = shifted - np.float32(12582912.0)
+    r = x - n * np.float32(0.693359375)
+    r = r + n * np.float32(2.12194440e-4)
+    p = np.float32(1.9875691500e-4)
+    p = p * r + np.float32(1.3981999507e-3)
+    p = p * r + np.float32(8.3334519073e-3)
+    p = p * r + np.float32(4.1665795894e-2)
+    p = p * r + np.float32(1.6666665459e-1)
+    p = p * r + np.float32(5.0000001201e-1)
+    p = p * r * r + r + np.float32(1.0)
+    return as_float32(np.int32(as_int32(p) + np.int32(as_int32(shifted) << 23)))
+
+
+def exp(x):  # type: ignore[no-untyped-def]
+    """e^x in the precision of x."""
+
+
+@overload(exp, jit_options=INLINE)  # type: ignore[untyped-decorator]
+def _exp(x):  # type: ignore[no-untyped-def]
+    if x == types.float32:
+        return lambda x: _exp32(x)
+    return lambda x: np.exp(x)
+
+
+@scalar
+def sigmoid(x):  # type: ignore[no-untyped-def]
+    one = like(x, 1.0)
+    return one / (one + exp(-x))
+
+
+@scalar
+def tanh(x):  # type: ignore[no-untyped-def]
+    """tanh; a polynomial (Cephes' tanhf) near 0, where the quotient of exponentials would cancel. Error below 2e-7 in float32."""
+    return _tanh(x)
+
+
+def _tanh(x):  # type: ignore[no-untyped-def]
+    pass
+
+
+@overload(_tanh, jit_options=INLINE)  # type: ignore[untyped-decorator]
+def _tanh_impl(x):  # type: ignore[no-untyped-def]
+    if x != types.float32:
+        return lambda x: np.tanh(x)
+
+    def tanh32(x):  # type: ignore[no-untyped-def]
+        s = x * x
+        p = np.float32(-5.70498872745e-3)
+        p = p * s + np.float32(2.06390887954e-2)
+        p = p * s + np.float32(-5.37397155531e-2)
+        p = p * s + np.float32(1.33314422036e-1)
+        p = p * s + np.float32(-3.33332819422e-1)
+        near = x + x * s * p
+        e = _exp32(np.float32(-2.0) * abs(x))
+        far = (np.float32(1.0) - e) / (np.float32(1.0) + e)
+        far = -far if x < np.float32(0.0) else far
+        return near if s < np.float32(0.390625) else far
+
+    return tanh32
+
+
+# --- candidate activations and their derivatives ---------------------------------------------------------------------------------
+
+
+@scalar
+def identity(x):  # type: ignore[no-untyped-def]
+    return x
+
+
+@scalar
+def identity_slope(x):  # type: ignore[no-untyped-def]
+    return like(x, 1.0)
+
+
+@scalar
+def positive(x):  # type: ignore[no-untyped-def]
+    return x + like(x, 0.5) if x >= like(x, 0.0) else sigmoid(x)
+
+
+@scalar
+def positive_slope(x):  # type: ignore[no-untyped-def]
+    s = sigmoid(x)
+    return like(x, 1.0) if x >= like(x, 0.0) else s * (like(x, 1.0) - s)
+
+
+@scalar
+def tanh_slope(x):  # type: ignore[no-untyped-def]
+    y = tanh(x)
+    return like(x, 1.0) - y * y

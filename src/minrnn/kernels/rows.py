@@ -1,0 +1,150 @@
+"""Kernels over the rows of a (rows, D) array: norm, activation and dropout, each one pass where eager torch takes several.
+
+Random bits of dropout are a hash of (seed, position), computed again in the backward pass instead of stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import numpy as np
+
+from ._compile import SOURCES, SUMMING, kernel, scalar
+from ._memory import read_in, read_partial, write_out0, write_partial
+from ._scalar import like, sigmoid
+
+ROWS = 64  # rows in a unit of work of the norm; the sum over them is one partial gradient of its weight
+ELEMENTS = 16_384  # elements in a unit of work of the elementwise kernels
+
+
+@cache
+def rms_norm() -> Callable[..., None]:
+    version = SOURCES
+
+    def rms_norm_forward(x, weight, y, eps, rows, D, first, last):  # type: ignore[no-untyped-def]
+        version  # noqa: B018 - part of the cache key
+        for row in range(first * ROWS, min(last * ROWS, rows)):
+            squares = like(weight[0], 0.0)
+            for c in range(D):
+                v = read_in(x, row * D + c)
+                squares += v * v
+            scale = like(squares, 1.0) / np.sqrt(squares / like(squares, D) + like(squares, eps))
+            for c in range(D):
+                write_out0(y, row * D + c, read_in(x, row * D + c) * scale * read_in(weight, c))
+
+    return kernel(rms_norm_forward, SUMMING)
+
+
+@cache
+def rms_norm_back() -> Callable[..., None]:
+    """Writes dx, and one partial dweight (D) for each unit, which holds zeros on entry."""
+    version = SOURCES
+
+    def rms_norm_backward(x, weight, dy, dx, partial, eps, rows, D, first, last):  # type: ignore[no-untyped-def]
+        version  # noqa: B018 - part of the cache key
+        for unit in range(first, last):
+            for row in range(unit * ROWS, min((unit + 1) * ROWS, rows)):
+                squares = like(weight[0], 0.0)
+                dot = like(weight[0], 0.0)
+                for c in range(D):
+                    v = read_in(x, row * D + c)
+                    squares += v * v
+                    dot += v * read_in(dy, row * D + c) * read_in(weight, c)
+                scale = like(squares, 1.0) / np.sqrt(squares / like(squares, D) + like(squares, eps))
+                along = dot * scale * scale / like(squares, D)
+                for c in range(D):
+                    v = read_in(x, row * D + c)
+                    g = read_in(dy, row * D + c)
+                    write_out0(dx, row * D + c, scale * (g * read_in(weight, c) - v * along))
+                    write_partial(partial, unit * D + c, read_partial(partial, unit * D + c) + g * v * scale)
+
+    return kernel(rms_norm_backward, SUMMING)
+
+
+@scalar
+def _mix(x):  # type: ignore[no-untyped-def]
+    """A bijection of 32-bit integers whose every output bit depends on every input bit (Wellons' lowbias32)."""
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+    x = np.uint32(x * np.uint32(0x7FEB352D))
+    x = np.uint32(x ^ np.uint32(x >> np.uint32(15)))
+    x = np.uint32(x * np.uint32(0x846CA68B))
+    return np.uint32(x ^ np.uint32(x >> np.uint32(16)))
+
+
+@scalar
+def _kept(i, seed, threshold):  # type: ignore[no-untyped-def]
+    """Whether element i survives; threshold is p * 2^32."""
+    low = np.uint32(seed & 0xFFFFFFFF)
+    high = np.uint32(seed >> 32)
+    return _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ low)) + high)) >= np.uint32(threshold)
+
+
+@scalar
+def _gelu_slope_terms(x):  # type: ignore[no-untyped-def]
+    """gelu(x) = x s with s = sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), the tanh form; returns s and the derivative."""
+    one = like(x, 1.0)
+    square = x * x
+    a = like(x, 1.5957691216057308)
+    b = like(x, 0.07135481627260025)
+    s = sigmoid(x * (a + b * square))
+    return s, s + x * s * (one - s) * (a + like(x, 3.0) * b * square)
+
+
+@cache
+def gelu_dropout() -> Callable[..., None]:
+    version = SOURCES
+
+    def gelu_dropout_forward(x, y, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+        version  # noqa: B018 - part of the cache key
+        for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
+            v = read_in(x, i)
+            s, _ = _gelu_slope_terms(v)
+            factor = like(v, scale) if _kept(i, seed, threshold) else like(v, 0.0)
+            write_out0(y, i, v * s * factor)
+
+    return kernel(gelu_dropout_forward)
+
+
+@cache
+def gelu_dropout_back() -> Callable[..., None]:
+    version = SOURCES
+
+    def gelu_dropout_backward(x, dy, dx, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+        version  # noqa: B018 - part of the cache key
+        for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
+            v = read_in(x, i)
+            _, slope = _gelu_slope_terms(v)
+            factor = like(v, scale) if _kept(i, seed, threshold) else like(v, 0.0)
+            write_out0(dx, i, read_in(dy, i) * slope * factor)
+
+    return kernel(gelu_dropout_backward)
+
+
+@cache
+def dropout_add() -> Callable[..., None]:
+    version = SOURCES
+
+    def dropout_add_forward(residual, x, y, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+        version  # noqa: B018 - part of the cache key
+        for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
+            v = read_in(x, i)
+            factor = like(v, scale) if _kept(i, seed, threshold) else like(v, 0.0)
+            write_out0(y, i, read_in(residual, i) + v * factor)
+
+    return kernel(dropout_add_forward)
+
+
+@cache
+def dropout() -> Callable[..., None]:
+    """y = x / (1 - p) where the element is kept, else 0."""
+    version = SOURCES
+
+    def dropout_forward(x, y, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+        version  # noqa: B018 - part of the cache key
+        for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
+            v = read_in(x, i)
+            factor = like(v, scale) if _kept(i, seed, threshold) else like(v, 0.0)
+            write_out0(y, i, v * factor)
+
+    return kernel(dropout_forward)

@@ -1,0 +1,15 @@
+"""Recurrences over time, h_t from h_{t-1}: one function each, on every device, differentiable to every order.
+
+    h, h_last = mingru(gate, candidate, h0)                  # arXiv 2410.01201, section 3.1
+    h, h_last = minlstm(forget, input, candidate, h0)        # section 3.2
+    h, h_last = linear_recurrence(a, b, h0)
+    with backend("definition"): ...                          # the loop that the others must agree with
+
+Shapes: B batch, T time, H hidden width; inputs and h are (B, T, H), h0 and h_last (B, H).
+"""
+
+from ._backend import backend
+from ._ops import linear_recurrence, mingru, minlstm
+from ._walk import walk as walk
+
+__all__ = ["backend", "linear_recurrence", "mingru", "minlstm"]

@@ -1,0 +1,78 @@
+"""Parallel scans of plain torch operations: one on any device, and the paper's in log space, kept for comparison and as evidence."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ._definitions import Recurrence
+
+
+def scan(
+    recurrence: Recurrence, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """h_t = a_t h_{t-1} + b_t by an odd-even scan: pairs of steps are joined, the half as long sequence is scanned, the rest filled in.
+
+    Same arguments and results as `definition`; O(T) work in O(log T) operations.
+    """
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    a, b = recurrence.coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
+    h0 = a.new_zeros(a.shape[0], a.shape[2]) if h0 is None else h0.to(dtype)
+    if a.shape[1] == 0:
+        return b.to(inputs.dtype), h0
+    if reset is not None:
+        a = a.masked_fill(reset[..., None], 0)
+    if reverse:
+        a, b = a.flip(1), b.flip(1)
+    h = _odd_even(a, torch.cat([a[:, :1] * h0[:, None] + b[:, :1], b[:, 1:]], dim=1))
+    h_last = h[:, -1]
+    return (h.flip(1) if reverse else h).to(inputs.dtype), h_last
+
+
+def _odd_even(a: Tensor, b: Tensor) -> Tensor:
+    """(B, T, H) -> (B, T, H); the first step starts from zero."""
+    B, T, H = b.shape
+    if T == 1:
+        return b
+    pairs = T // 2
+    even_a, odd_a = a[:, 0 : 2 * pairs : 2], a[:, 1::2]
+    even_b, odd_b = b[:, 0 : 2 * pairs : 2], b[:, 1::2]
+    odd = _odd_even(odd_a * even_a, odd_a * even_b + odd_b)  # states after steps 1, 3, 5, ...
+    even = torch.cat([b[:, :1], a[:, 2::2] * odd[:, : (T - 1) // 2] + b[:, 2::2]], dim=1)  # after steps 0, 2, 4, ...
+    joined = torch.stack([even[:, :pairs], odd], dim=2).reshape(B, 2 * pairs, H)
+    return joined if T == 2 * pairs else torch.cat([joined, even[:, pairs:]], dim=1)
+
+
+def logspace(
+    recurrence: Recurrence, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool
+) -> tuple[Tensor, Tensor]:
+    """log h_t = A_t + logcumsumexp(log b_t - A_t), A = cumsum(log a) (arXiv 2410.01201, Appendix B; arXiv 2311.06281).
+
+    Same arguments and results as `definition`, for states that stay non-negative and without resets.
+
+    Raises:
+        ValueError: a candidate or h0 is negative, or `reset` is given.
+    """
+    if reset is not None:
+        raise ValueError('reset is not possible in log space, where a zeroed state is -inf; use another backend, such as "torch"')
+    if h0 is not None and bool((h0 < 0).any()):
+        raise ValueError("h0 has negative elements, which have no logarithm; the logspace backend needs h0 >= 0")
+    dtype = torch.promote_types(inputs.dtype, torch.float32)
+    log_a, log_b = recurrence.log_coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
+    if bool(log_b.isnan().any()):
+        raise ValueError(
+            f"the logspace backend needs candidates >= 0, and {recurrence.name} got negative ones (or NaN); "
+            'use activation="g", or another backend'
+        )
+    if reverse:
+        log_a, log_b = log_a.flip(1), log_b.flip(1)
+    if h0 is not None:  # h_0 is one more value in front, with nothing to forget before it
+        log_a = torch.cat([torch.zeros_like(log_a[:, :1]) if log_a.shape[1] else log_a.new_zeros(h0[:, None].shape), log_a], dim=1)
+        log_b = torch.cat([h0.to(dtype)[:, None].log(), log_b], dim=1)
+    if log_b.shape[1] == 0:
+        return log_b.to(inputs.dtype), log_b.new_zeros(log_b.shape[0], log_b.shape[2])
+    A = log_a.cumsum(dim=1)
+    h = (A + torch.logcumsumexp(log_b - A, dim=1)).exp()
+    h_last = h[:, -1]
+    h = h if h0 is None else h[:, 1:]
+    return (h.flip(1) if reverse else h).to(inputs.dtype), h_last
