@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16)
+
+
+def fusable(*tensors: Tensor) -> bool:
+    """Whether the Numba kernels can take these tensors here; elsewhere the definitions run."""
+    return not torch.compiler.is_compiling() and all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
+
+
+def working_dtype(x: Tensor) -> torch.dtype:
+    """float32, or float64 for float64: what kernels compute in, and the dtype of the weights that they read."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that a following matrix product wants: autocast's, so that it need not convert x."""
+    if x.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        dtype = torch.get_autocast_dtype("cpu")
+        return dtype if dtype in _DTYPES else x.dtype
+    return x.dtype
+
+
+def flat(x: Tensor) -> np.ndarray[Any, Any]:
+    """A contiguous tensor as a flat array; bfloat16 as uint16."""
+    x = x.detach().reshape(-1)
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+
+
+def differentiable_gradients(
+    definition: Callable[..., Tensor], inputs: Sequence[Tensor], dy: Tensor
+) -> tuple[Tensor, ...]:
+    """The gradients of a definition as differentiable operations: what a fused backward stands for when it is differentiated itself."""
+    y, pull_back = torch.func.vjp(definition, *inputs)
+    return pull_back(dy.to(y.dtype))  # type: ignore[no-any-return]

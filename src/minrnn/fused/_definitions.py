@@ -1,0 +1,28 @@
+"""What each fused function *is*, in plain torch; every fast path must agree with this file, and other devices run it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight"""
+    return x * torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + eps) * weight
+
+
+def causal_conv(full: Tensor, weight: Tensor, bias: Tensor, reach: Tensor | None) -> Tensor:
+    """full (B, W-1+T, D), weight (D, W), bias (D,), reach (B, T) -> y (B, T, D): y_t = bias + sum_w weight_w full_{t+w}."""
+    W = weight.shape[1]
+    T = full.shape[1] - (W - 1)
+    y = bias.expand(full.shape[0], T, -1)
+    for w in range(W):
+        term = weight[:, w] * full[:, w : w + T]
+        y = y + (term if reach is None else torch.where(reach[..., None] >= W - 1 - w, term, 0))
+    return y
+
+
+def gelu_dropout(x: Tensor, factor: Tensor) -> Tensor:
+    """GELU in its tanh form (arXiv 1606.08415, section 2), times the factors of dropout: 0, or 1 / (1 - p)."""
+    return F.gelu(x, approximate="tanh") * factor
