@@ -46,6 +46,7 @@ def kernel(function: Callable[..., None], options: dict[str, Any] = OPTIONS) -> 
         return njit(nogil=True, cache=True, **options)(function)  # type: ignore[no-any-return]
     except RuntimeError as error:  # Numba found no writable folder
         warnings.warn(
-            f"kernels are compiled anew in every process ({error}); set NUMBA_CACHE_DIR to a writable folder", stacklevel=2
+            f"kernels are compiled anew in every process ({error}); set NUMBA_CACHE_DIR to a writable folder",
+            stacklevel=2,
         )
         return njit(nogil=True, **options)(function)  # type: ignore[no-any-return]

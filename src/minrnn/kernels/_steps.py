@@ -70,7 +70,7 @@ def minlstm_back(h, x, dh):  # type: ignore[no-untyped-def]
     f = (one + ei) / total
     i = (one + ef) / total
     df = dh * (h - candidate) * f * i
-    return dh * f, (df * ef / (one + ef), -df * ei / (one + ei), dh * i)
+    return dh * f, (df * sigmoid(-forget), -df * sigmoid(-input), dh * i)
 
 
 @scalar

@@ -126,7 +126,9 @@ def backward(step_name: str, activation: str) -> Callable[..., None]:
                 for c in range(start, stop):
                     inputs = read_inputs(x, x_row + c, H)
                     upstream = read_state(grad, b * H + c) + read_in(dh, dh_row + c)
-                    dbefore, dinputs = step_back(read_before(before, b * H + c), inputs[:-1] + (activate(inputs[-1]),), upstream)
+                    dbefore, dinputs = step_back(
+                        read_before(before, b * H + c), inputs[:-1] + (activate(inputs[-1]),), upstream
+                    )
                     write_state(grad, b * H + c, like(dbefore, 0.0) if is_reset else dbefore)
                     write_inputs(dx, dx_row + c, H, dinputs[:-1] + (dinputs[-1] * slope(inputs[-1]),))
 

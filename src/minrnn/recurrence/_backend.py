@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
@@ -54,9 +55,15 @@ def missing(name: str) -> str | None:
     return None
 
 
-def _interpreting() -> bool:
-    import os
+def unsuited(name: str, device: torch.device) -> str | None:
+    """Why a fused implementation cannot run tensors on `device`; None where it can."""
+    suited = ("cpu",) if name == "cpu" or _interpreting() else ("cuda",)
+    if device.type in suited:
+        return None
+    return f"backend {name!r} cannot run tensors on {device}; move them to {suited[0]}, or choose another backend"
 
+
+def _interpreting() -> bool:
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 

@@ -112,8 +112,7 @@ LINEAR = Recurrence(
 )
 
 RECURRENCES: dict[str, Recurrence] = {
-    r.name: r
-    for r in [LINEAR, *(make(a) for make in (_mingru, _minlstm, _minlstm_unnormalized) for a in ACTIVATIONS)]
+    r.name: r for r in [LINEAR, *(make(a) for make in (_mingru, _minlstm, _minlstm_unnormalized) for a in ACTIVATIONS)]
 }
 
 

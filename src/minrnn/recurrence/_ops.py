@@ -10,7 +10,12 @@ from ._walk import walk
 
 
 def mingru(
-    gate: Tensor, candidate: Tensor, h0: Tensor | None = None, *, activation: str = "identity", reset: Tensor | None = None
+    gate: Tensor,
+    candidate: Tensor,
+    h0: Tensor | None = None,
+    *,
+    activation: str = "identity",
+    reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """minGRU: z_t = sigmoid(gate_t), h_t = (1 - z_t) * h_{t-1} + z_t * act(candidate_t) (arXiv 2410.01201, section 3.1).
 

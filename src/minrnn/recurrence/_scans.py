@@ -54,7 +54,9 @@ def logspace(
         ValueError: a candidate or h0 is negative, or `reset` is given.
     """
     if reset is not None:
-        raise ValueError('reset is not possible in log space, where a zeroed state is -inf; use another backend, such as "torch"')
+        raise ValueError(
+            'reset is not possible in log space, where a zeroed state is -inf; use another backend, such as "torch"'
+        )
     if h0 is not None and bool((h0 < 0).any()):
         raise ValueError("h0 has negative elements, which have no logarithm; the logspace backend needs h0 >= 0")
     dtype = torch.promote_types(inputs.dtype, torch.float32)
@@ -67,7 +69,9 @@ def logspace(
     if reverse:
         log_a, log_b = log_a.flip(1), log_b.flip(1)
     if h0 is not None:  # h_0 is one more value in front, with nothing to forget before it
-        log_a = torch.cat([torch.zeros_like(log_a[:, :1]) if log_a.shape[1] else log_a.new_zeros(h0[:, None].shape), log_a], dim=1)
+        log_a = torch.cat(
+            [torch.zeros_like(log_a[:, :1]) if log_a.shape[1] else log_a.new_zeros(h0[:, None].shape), log_a], dim=1
+        )
         log_b = torch.cat([h0.to(dtype)[:, None].log(), log_b], dim=1)
     if log_b.shape[1] == 0:
         return log_b.to(inputs.dtype), log_b.new_zeros(log_b.shape[0], log_b.shape[2])

@@ -1,25 +1,26 @@
 """The fused CUDA kernels behind tensors, in Triton: layouts in, layouts out, no copy where the last stride is 1.
 
-A program walks time for one row of B and a block of channels, one channel to a thread, and holds the state in registers; gate, candidate
-activation and recurrence happen in that one pass. The equations are those of `minrnn.kernels._steps`, switched at compile time.
+A program walks time for one row of B and a block of channels, one channel to a thread, with the state in registers.
+Gate, candidate activation and recurrence happen in that one pass. The equations are those of `minrnn.kernels._steps`,
+switched at compile time.
 """
-# mypy: allow-untyped-defs, allow-untyped-calls
+# mypy: disable-error-code="import-not-found, import-untyped, no-untyped-call, no-untyped-def, untyped-decorator"
 
 import itertools
 from typing import Any
 
 import torch
-import triton  # type: ignore[import-untyped]
-import triton.language as tl  # type: ignore[import-untyped]
+import triton
+import triton.language as tl
 from torch import Tensor
 
-from ._cpu import _empty_like_order, _parts, _rows, _state
+from ._layout import empty_rows, fresh_state, parts, rows
 from ._definitions import RECURRENCES
 
 MAX_BLOCK = 128  # channels of a program
 
 
-# --- scalar functions; the kernels' float literals are exact in every precision ---------------------------------------------------
+# --- scalar functions: a float literal takes the precision of what it meets -------------------------------------------
 
 
 @triton.jit
@@ -69,7 +70,10 @@ def _slope(x, ACTIVATION: tl.constexpr):
 
 @triton.jit
 def _normalized(forget, input):
-    """f / (f + i) and i / (f + i) of two sigmoids, from 1, e^-forget and e^-input divided by the largest: no logit overflows them."""
+    """f / (f + i) and i / (f + i) of the two sigmoids, where f / i is (1 + e^-input) / (1 + e^-forget).
+
+    All terms are divided by the largest of 1, e^-forget and e^-input, so that no logit overflows them.
+    """
     largest = tl.maximum(tl.maximum(-forget, -input), 0.0)
     one = tl.exp(-largest)
     f = one + tl.exp(-input - largest)
@@ -77,7 +81,7 @@ def _normalized(forget, input):
     return f / (f + i), i / (f + i)
 
 
-# --- one step; `second` is the middle one of three inputs, and means nothing where there are two ----------------------------------
+# --- one step: `second` is the middle one of three inputs, and means nothing where there are two ----------------------
 
 
 @triton.jit
@@ -114,7 +118,7 @@ def _step_back(h, first, second, candidate, dh, STEP: tl.constexpr):
         return dh * f, dh * h * f * (1.0 - f), dh * candidate * i * (1.0 - i), dh * i
 
 
-# --- the walks; a tensor comes as its first walked row of b = 0, and the strides from row to row of B and of T ---------------------
+# --- the walks: a tensor comes as the row walked to first for b = 0, and the strides to the next b and t --------------
 
 
 @triton.jit
@@ -122,7 +126,7 @@ def _walk_forward(
     x, x_batch, x_time, h, h_batch, h_time, reset, reset_batch, reset_time, state, T, H,
     K: tl.constexpr, STEP: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Writes h and leaves the last state in `state` (B, H), which holds h_0 on entry and whose dtype is that of the walk."""
+    """Writes h and leaves the last state in `state` (B, H), which holds h_0 on entry; its dtype is that of the walk."""
     b = tl.program_id(0).to(tl.int64)  # offsets pass 2^31 where B*T*K*H does
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = c < H
@@ -152,7 +156,10 @@ def _walk_backward(
     reset, reset_batch, reset_time, initial, grad, T, H,
     K: tl.constexpr, STEP: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
-    """Writes dx and leaves dh_0 in `grad` (B, H), which holds the gradient of the last state on entry; `initial` (B, H) is h_0."""
+    """Writes dx and leaves dh_0 in `grad` (B, H), which holds the gradient of the last state on entry.
+
+    `initial` (B, H) is h_0; all other states are read back from h. The strides point back in time.
+    """
     b = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = c < H
@@ -165,12 +172,9 @@ def _walk_backward(
         reset += b * reset_batch
     h0 = tl.load(initial + b * H + c, mask)
     dnow = tl.load(grad, mask)
-    for steps in range(1, T + 1):  # back in time: the strides point there
+    for steps in range(1, T + 1):
         h += h_time
-        if steps < T:
-            before = tl.load(h, mask).to(dnow.dtype)
-        else:
-            before = h0
+        before = tl.load(h, mask).to(dnow.dtype) if steps < T else h0
         if reset is not None:
             is_reset = tl.load(reset)
             before = tl.where(is_reset, 0.0, before)
@@ -192,11 +196,11 @@ def _walk_backward(
     tl.store(grad, dnow, mask)
 
 
-# --- on tensors -------------------------------------------------------------------------------------------------------------------
+# --- on tensors -------------------------------------------------------------------------------------------------------
 
 
 def _walked(x: Tensor | None, backwards: bool) -> tuple[Tensor | None, int, int]:
-    """x (B, T, ...) from the first row walked to, and the strides to the next row of B and to the next walked of T."""
+    """x (B, T, ...) from the rows of the first step walked to, and the strides to the next b and to the next step."""
     if x is None:
         return None, 0, 0
     batch, time = x.stride()[:2]
@@ -205,7 +209,7 @@ def _walked(x: Tensor | None, backwards: bool) -> tuple[Tensor | None, int, int]
 
 def _launch(kernel: Any, name: str, arguments: tuple[Any, ...], state: Tensor, T: int) -> None:
     B, H = state.shape
-    step, activation = _parts(name)
+    step, activation = parts(name)
     block = min(MAX_BLOCK, triton.next_power_of_2(H))
     options = {"K": RECURRENCES[name].inputs, "STEP": step, "ACTIVATION": activation, "BLOCK": block}
     with torch.cuda.device_of(state):
@@ -214,11 +218,11 @@ def _launch(kernel: Any, name: str, arguments: tuple[Any, ...], state: Tensor, T
 
 def forward(name: str, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
     """inputs (B, T, K*H), h0 (B, H), reset (B, T) -> h (B, T, H) in the memory order of inputs, h_last (B, H)."""
-    inputs = _rows(inputs)
+    inputs = rows(inputs)
     B, T, KH = inputs.shape
     H = KH // RECURRENCES[name].inputs
-    h = _empty_like_order(inputs, H)
-    state = _state(h0, B, H, inputs)
+    h = empty_rows(inputs, H)
+    state = fresh_state(h0, B, H, inputs)
     if h.numel():
         arguments = (*_walked(inputs, reverse), *_walked(h, reverse), *_walked(reset, reverse), state)
         _launch(_walk_forward, name, arguments, state, T)
@@ -236,13 +240,13 @@ def backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of inputs (B, T, K*H) and of h0 (B, H) from those of both outputs."""
-    inputs = _rows(inputs)
+    inputs = rows(inputs)
     B, T, KH = inputs.shape
     H = h.shape[-1]
-    dx = _empty_like_order(inputs, KH)
-    grad = _state(dh_last, B, H, inputs)
+    dx = empty_rows(inputs, KH)
+    grad = fresh_state(dh_last, B, H, inputs)
     if h.numel():
-        walked = [_walked(x, not reverse) for x in (inputs, h, _rows(dh), dx, reset)]
-        initial = _state(h0, B, H, inputs)
+        walked = [_walked(x, not reverse) for x in (inputs, h, rows(dh), dx, reset)]
+        initial = fresh_state(h0, B, H, inputs)
         _launch(_walk_backward, name, (*itertools.chain(*walked), initial, grad), grad, T)
     return dx, grad

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from . import _backend
 from ._definitions import RECURRENCES, definition
+from ._layout import empty_rows
 from ._scans import logspace, scan
 
 _COMPOSED = {"torch": scan, "logspace": logspace, "definition": definition}
@@ -37,9 +38,9 @@ def walk(
     chosen = _backend.choose(inputs.device)
     if chosen in _COMPOSED:
         return _COMPOSED[chosen](RECURRENCES[recurrence], inputs, h0, reset, reverse)
-    if inputs.device.type != ("cpu" if chosen == "cpu" else "cuda") and not (chosen == "triton" and _backend.missing("triton") is None):
-        raise RuntimeError(f"backend {chosen!r} cannot run tensors on {inputs.device}; move them or choose another backend")
-    if inputs.dtype == torch.float16:  # no kernel reads it, and float32 loses nothing
+    if reason := _backend.unsuited(chosen, inputs.device):
+        raise RuntimeError(reason)
+    if chosen == "cpu" and inputs.dtype == torch.float16:  # float32 loses nothing, and no kernel needs to know
         h, h_last = walk(recurrence, inputs.float(), h0, reset, reverse=reverse)
         return h.half(), h_last
     if torch.compiler.is_compiling():
@@ -81,7 +82,9 @@ class _Walk(torch.autograd.Function):
         return dh.to(h.dtype), dh_last
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         return _map_over_batch(_Walk, info.batch_size, in_dims, arguments, tensors=3)
 
 
@@ -130,13 +133,17 @@ class _WalkBackward(torch.autograd.Function):
     def _composed(ctx: Any) -> Callable[..., tuple[Tensor, Tensor]]:
         reset = ctx.saved_tensors[2]
 
-        def composed(x: Tensor, h: Tensor, dh: Tensor, dh_last: Tensor, h0: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        def composed(
+            x: Tensor, h: Tensor, dh: Tensor, dh_last: Tensor, h0: Tensor | None = None
+        ) -> tuple[Tensor, Tensor]:
             return _differentiable_backward(ctx.name, x, h0, reset, h, dh, dh_last, ctx.reverse)
 
         return composed
 
     @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *arguments: Any) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
+    def vmap(
+        info: Any, in_dims: tuple[int | None, ...], *arguments: Any
+    ) -> tuple[tuple[Tensor, Tensor], tuple[int, int]]:
         return _map_over_batch(_WalkBackward, info.batch_size, in_dims, arguments, tensors=6)
 
 
@@ -231,21 +238,13 @@ def _walk_backward_op(
     return _backend.kernels(chosen).backward(name, inputs, h0, reset, h, dh, dh_last, reverse)  # type: ignore[no-any-return]
 
 
-def _empty_rows(like: Tensor, width: Any) -> Tensor:
-    """(B, T, width) in the memory order of `like` (B, T, ...), as the kernels allocate it."""
-    B, T, _ = like.shape
-    if like.stride(0) < like.stride(1):
-        return like.new_empty(T, B, width).transpose(0, 1)
-    return like.new_empty(B, T, width)
-
-
 @_walk_op.register_fake
 def _(
     inputs: Tensor, h0: Tensor | None, reset: Tensor | None, name: str, reverse: bool, chosen: str
 ) -> tuple[Tensor, Tensor]:
     H = inputs.shape[-1] // RECURRENCES[name].inputs
     state = inputs.new_empty(inputs.shape[0], H, dtype=torch.promote_types(inputs.dtype, torch.float32))
-    return _empty_rows(inputs, H), state
+    return empty_rows(inputs, H), state
 
 
 @_walk_backward_op.register_fake
@@ -260,7 +259,7 @@ def _(
     reverse: bool,
     chosen: str,
 ) -> tuple[Tensor, Tensor]:
-    return _empty_rows(inputs, inputs.shape[-1]), torch.empty_like(dh_last)
+    return empty_rows(inputs, inputs.shape[-1]), torch.empty_like(dh_last)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:

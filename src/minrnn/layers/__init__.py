@@ -1,0 +1,5 @@
+"""Layers with the calling convention of `nn.GRU`."""
+
+from ._layers import MinGRU, MinLSTM
+
+__all__ = ["MinGRU", "MinLSTM"]

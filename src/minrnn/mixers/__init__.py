@@ -1,0 +1,70 @@
+"""Sequence mixers by name, all under one contract (see `Mixer`): `build("mingru", width=256)`."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from typing import Any
+
+from ._contract import Mixer, RecurrentState, exempt_from_weight_decay
+from ._minimal import MinGRUMixer, MinimalCell, MinLSTMMixer, mingru_cell, minlstm_cell
+
+__all__ = [
+    "MinGRUMixer",
+    "MinLSTMMixer",
+    "MinimalCell",
+    "Mixer",
+    "RecurrentState",
+    "build",
+    "exempt_from_weight_decay",
+    "mingru_cell",
+    "minlstm_cell",
+    "names",
+]
+
+_REGISTRY: dict[str, type[Mixer]] = {"mingru": MinGRUMixer, "minlstm": MinLSTMMixer}
+
+
+def names() -> list[str]:
+    """All names that `build` takes."""
+    return list(_REGISTRY)
+
+
+def options(name: str) -> dict[str, Any]:
+    """The options of a mixer and their defaults, without `layer` and `num_layers`."""
+    parameters = inspect.signature(_find(name)).parameters
+    return {key: p.default for key, p in parameters.items() if key not in ("width", "layer", "num_layers")}
+
+
+def build(name: str, *, width: int, layer: int = 0, num_layers: int = 1, **chosen: Any) -> Mixer:
+    """The mixer called `name`, of model width D = `width`.
+
+    Args:
+        layer, num_layers: position in a stack, for mixers whose initialisation depends on depth.
+        chosen: options of the mixer; see its class.
+
+    Raises:
+        ValueError: no such mixer or option; the message lists what there is.
+
+    Example:
+        >>> y, state = build("mingru", width=64, expansion=2)(torch.randn(8, 100, 64))
+    """
+    allowed = options(name)
+    for key in chosen:
+        if key not in allowed:
+            raise ValueError(f"mixer {name!r} has no option {key!r}{_near(key, allowed)}; it has {', '.join(allowed)}")
+    mixer = _find(name)
+    if "layer" in inspect.signature(mixer).parameters:
+        chosen |= {"layer": layer, "num_layers": num_layers}
+    return mixer(width, **chosen)
+
+
+def _find(name: str) -> type[Mixer]:
+    if name not in _REGISTRY:
+        raise ValueError(f"there is no mixer {name!r}{_near(name, _REGISTRY)}; there are {', '.join(_REGISTRY)}")
+    return _REGISTRY[name]
+
+
+def _near(word: str, words: Any) -> str:
+    close = difflib.get_close_matches(word, list(words), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

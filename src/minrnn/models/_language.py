@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..mixers import exempt_from_weight_decay
+from ._block import Norm
+from ._stack import Stack, StackState
+
+
+@dataclass(frozen=True)
+class LanguageModelConfig:
+    """Everything that decides a language model's parameters.
+
+    Raises:
+        ValueError: a value is out of range; the message says which.
+    """
+
+    vocabulary_size: int  # V
+    width: int = 384  # D
+    pattern: str = "mingru*6"
+    expansion: float = 1.0  # hidden width of the recurrences over D
+    conv: int = 4  # steps that each block's convolution sees; 0: none
+    mlp: float = 4.0  # hidden width of each block's MLP over D; 0: none
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("vocabulary_size", 1), ("width", 1), ("conv", 0), ("mlp", 0)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name} is {getattr(self, name)}; expected {lowest} or more")
+        if not self.expansion > 0:
+            raise ValueError(f"expansion is {self.expansion}; expected more than 0")
+        if not 0 <= self.dropout < 1:
+            raise ValueError(f"dropout is {self.dropout}; expected 0 or more and less than 1")
+
+
+class LanguageModel(nn.Module):
+    """Predicts the next token: embedding, `Stack`, norm, Linear(D, V).
+
+    Call: `logits, state = model(tokens, state=None, reset=None)`
+        tokens: (B, T), int64, 0 <= token < V.
+        state: of the tokens before, from an earlier call; None at the start. Its size does not depend on how many those were.
+        reset: (B, T) bool; where it is true, a new text starts at step t.
+        logits: (B, T, V).
+
+    Raises:
+        ValueError, TypeError: tokens or reset do not fit.
+
+    Example:
+        >>> model = LanguageModel(LanguageModelConfig(vocabulary_size=65, width=64, pattern="mingru*2"))
+        >>> logits, state = model(torch.randint(65, (8, 100)))
+        >>> next_logits, state = model(logits[:, -1:].argmax(-1), state)   # one step at a time from here
+    """
+
+    def __init__(self, config: LanguageModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        V, D = config.vocabulary_size, config.width
+        self.embedding = nn.Embedding(V, D)
+        self.stack = Stack(
+            D,
+            config.pattern,
+            expansion=config.expansion,
+            conv=config.conv,
+            mlp=config.mlp,
+            dropout=config.dropout,
+        )
+        self.norm = Norm(D)
+        self.head = nn.Linear(D, V, bias=False)
+        exempt_from_weight_decay(self.embedding.weight)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Unit variance into every part; parts that write to the residual stream are scaled down by its depth (GPT-2's rule)."""
+        nn.init.normal_(self.embedding.weight, std=0.02)
+        nn.init.normal_(self.head.weight, std=0.02)
+        depth = 2 * len(self.stack.blocks)
+        for name, module in self.stack.named_modules():
+            if isinstance(module, nn.Linear):
+                gain = depth**-0.5 if name.endswith(".down") else 1.0
+                nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
+
+    def forward(
+        self, tokens: Tensor, state: StackState | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
+        """tokens (B, T) -> logits (B, T, V), state."""
+        if tokens.dim() != 2:
+            raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected (B, T)")
+        if tokens.is_floating_point():
+            raise TypeError(f"tokens has dtype {tokens.dtype}; expected torch.int64: call .long() on it")
+        if reset is not None and (reset.shape != tokens.shape or reset.dtype != torch.bool):
+            raise ValueError(
+                f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; expected (B, T) = {tuple(tokens.shape)}, torch.bool"
+            )
+        x = F.dropout(self.embedding(tokens), self.config.dropout, self.training)  # (B, T, D)
+        x, state = self.stack(x, state, reset)
+        return self.head(self.norm(x)), state
+
+    def initial_state(self, batch_size: int) -> StackState:
+        """The state before the first token, for B = batch_size: what `state=None` stands for."""
+        return self.stack.initial_state(batch_size)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..mixers import build
+from ._block import Block, BlockState
+from ._pattern import parse_pattern
+
+StackState = tuple[BlockState, ...]
+
+
+class Stack(nn.Module):
+    """Blocks on top of each other, described by a pattern such as `"mingru*6"` (see `parse_pattern`).
+
+    Args:
+        width: D.
+        pattern: the mixers from bottom to top.
+        expansion: default of every mixer's option `expansion`.
+        conv, mlp, dropout: of each `Block`.
+
+    Call: `y, state = stack(x, state=None, reset=None)`, x and y (B, T, D). T single steps, or any chunks, that hand the state on give
+    what one call gives.
+
+    Raises:
+        ValueError: the pattern, a mixer's name or an option is not known.
+
+    Example:
+        >>> y, state = Stack(64, "mingru*2")(torch.randn(8, 100, 64))
+    """
+
+    def __init__(
+        self, width: int, pattern: str, *, expansion: float = 1.0, conv: int = 4, mlp: float = 4.0, dropout: float = 0.0
+    ) -> None:
+        super().__init__()
+        parts = parse_pattern(pattern)
+        self.blocks = nn.ModuleList(
+            Block(
+                build(name, width=width, layer=layer, num_layers=len(parts), **{"expansion": expansion} | options),
+                conv=conv,
+                mlp=mlp,
+                dropout=dropout,
+            )
+            for layer, (name, options) in enumerate(parts)
+        )
+
+    def forward(
+        self, x: Tensor, state: StackState | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
+        """x (B, T, D) -> y (B, T, D), state."""
+        states = []
+        for index, block in enumerate(self.blocks):
+            x, block_state = block(x, None if state is None else state[index], reset)
+            states.append(block_state)
+        return x, tuple(states)
+
+    def initial_state(self, batch_size: int) -> StackState:
+        """The state before the first step, for B = batch_size."""
+        return tuple(block.initial_state(batch_size) for block in self.blocks)  # type: ignore[operator]
