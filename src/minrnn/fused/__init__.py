@@ -1,7 +1,9 @@
 """The pieces around a mixer, one pass each on a CPU: norm, causal convolution, activation and dropout.
 
-Eager torch reads and writes memory several times for each of these, which then costs as much as a matrix product. On a CPU they run as
-Numba kernels, under `torch.compile` and on other devices as the plain torch of `_definitions`. All are differentiable to every order.
+Eager torch reads and writes memory several times for each of these, which then costs as much as a matrix product. On
+a CPU they run as
+Numba kernels, under `torch.compile` and on other devices as the plain torch of `_definitions`. All are differentiable
+to every order.
 """
 
 from ._conv import causal_conv

@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .._vjp import vjp
+
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
@@ -37,6 +39,8 @@ def flat(x: Tensor) -> np.ndarray[Any, Any]:
 def differentiable_gradients(
     definition: Callable[..., Tensor], inputs: Sequence[Tensor], dy: Tensor
 ) -> tuple[Tensor, ...]:
-    """The gradients of a definition as differentiable operations: what a fused backward stands for when it is differentiated itself."""
-    y, pull_back = torch.func.vjp(definition, *inputs)
+    """The gradients of a definition as differentiable operations: what a fused backward stands for when it is
+    differentiated itself.
+    """
+    y, pull_back = vjp(definition, *inputs)
     return pull_back(dy.to(y.dtype))  # type: ignore[no-any-return]

@@ -40,7 +40,8 @@ def causal_conv(
     W = weight.shape[1]
     if weight.shape[0] != D or bias.shape != (D,):
         raise ValueError(
-            f"weight has shape {tuple(weight.shape)} and bias {tuple(bias.shape)}; expected (D, W) = ({D}, W) and (D,) = ({D},)"
+            f"weight has shape {tuple(weight.shape)} and bias {tuple(bias.shape)}; "
+            f"expected (D, W) = ({D}, W) and (D,) = ({D},)"
         )
     if window is None:
         window = x.new_zeros(B, W - 1, D)
@@ -76,17 +77,28 @@ class _CausalConv(torch.autograd.Function):
         T = padded - (W - 1)
         y = full.new_empty(B, T, D)
         dtype = working_dtype(full)
-        arguments = (flat(full), flat(weight.to(dtype).T.contiguous()), flat(bias.to(dtype)), _flat_reach(reach), flat(y), T, D, W)
+        arguments = (
+            flat(full),
+            flat(weight.to(dtype).T.contiguous()),
+            flat(bias.to(dtype)),
+            _flat_reach(reach),
+            flat(y),
+            T,
+            D,
+            W,
+        )
         if y.numel():
-            parallel(lambda first, last: conv.causal_conv()(*arguments, first, last), B * -(-T // conv.STEPS), y.numel())
+            parallel(
+                lambda first, last: conv.causal_conv()(*arguments, first, last), B * -(-T // conv.STEPS), y.numel()
+            )
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         full, weight, bias, reach = ctx.saved_tensors
         if torch.is_grad_enabled():
             gradients = differentiable_gradients(
-                lambda *inputs: _definitions.causal_conv(*inputs, reach), (full, weight, bias), dy
+                lambda full, weight, bias: _definitions.causal_conv(full, weight, bias, reach), (full, weight, bias), dy
             )
             return *gradients, None
         B, padded, D = full.shape
@@ -96,7 +108,17 @@ class _CausalConv(torch.autograd.Function):
         dfull = torch.empty_like(full)
         partial = full.new_zeros(units, W + 1, D, dtype=working_dtype(full))
         weights = flat(weight.to(partial.dtype).T.contiguous())
-        arguments = (flat(full), weights, _flat_reach(reach), flat(dy.contiguous()), flat(dfull), flat(partial), T, D, W)
+        arguments = (
+            flat(full),
+            weights,
+            _flat_reach(reach),
+            flat(dy.contiguous()),
+            flat(dfull),
+            flat(partial),
+            T,
+            D,
+            W,
+        )
         if full.numel():
             parallel(lambda first, last: conv.causal_conv_back()(*arguments, first, last), units, full.numel())
         gradients = partial.sum(dim=0)

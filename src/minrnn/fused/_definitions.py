@@ -1,4 +1,6 @@
-"""What each fused function *is*, in plain torch; every fast path must agree with this file, and other devices run it."""
+"""What each fused function *is*, in plain torch; every fast path must agree with this file, and other devices run
+it.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def causal_conv(full: Tensor, weight: Tensor, bias: Tensor, reach: Tensor | None) -> Tensor:
-    """full (B, W-1+T, D), weight (D, W), bias (D,), reach (B, T) -> y (B, T, D): y_t = bias + sum_w weight_w full_{t+w}."""
+    """full (B, W-1+T, D), weight (D, W), bias (D,), reach (B, T) -> y (B, T, D): y_t = bias + sum_w weight_w
+    full_{t+w}.
+    """
     W = weight.shape[1]
     T = full.shape[1] - (W - 1)
     y = bias.expand(full.shape[0], T, -1)

@@ -60,7 +60,9 @@ def _check(p: float, training: bool) -> float:
 
 
 def _draw(p: float) -> Draw:
-    """Fresh random bits from torch's generator; without dropout nothing is drawn, so that evaluation moves no generator."""
+    """Fresh random bits from torch's generator; without dropout nothing is drawn, so that evaluation moves no
+    generator.
+    """
     seed = int(torch.randint(2**62, ())) if p else 0
     return seed, round(p * 2**32), 1 / (1 - p)
 
@@ -87,7 +89,7 @@ class _GELUDropout(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
         if torch.is_grad_enabled():
             factors = _factors(x, ctx.draw)
@@ -105,7 +107,7 @@ class _DropoutAdd(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         if torch.is_grad_enabled():
             return dy, (dy * _factors(dy, ctx.draw)).to(ctx.dtype), None
         dy = dy.contiguous()

@@ -27,7 +27,9 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
         tensor([[0.8485, 1.1314]])
     """
     if x.shape[-1:] != weight.shape:
-        raise ValueError(f"weight has shape {tuple(weight.shape)}; expected (D,) = ({x.shape[-1]},), the last axis of x")
+        raise ValueError(
+            f"weight has shape {tuple(weight.shape)}; expected (D,) = ({x.shape[-1]},), the last axis of x"
+        )
     if fusable(x, weight):
         return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return,no-untyped-call]
     return _definitions.rms_norm(x.to(working_dtype(x)), weight, eps).to(x.dtype)
@@ -48,7 +50,7 @@ class _RMSNorm(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
         if torch.is_grad_enabled():
             dx, dweight = differentiable_gradients(lambda x, w: _definitions.rms_norm(x, w, ctx.eps), (x, weight), dy)
@@ -58,7 +60,16 @@ class _RMSNorm(torch.autograd.Function):
         units = -(-n // rows.ROWS)
         dx = torch.empty_like(x)
         partial = weight.new_zeros(units, D, dtype=working_dtype(x))
-        arguments = (flat(x), flat(weight.to(working_dtype(x))), flat(dy.contiguous()), flat(dx), flat(partial), ctx.eps, n, D)
+        arguments = (
+            flat(x),
+            flat(weight.to(working_dtype(x))),
+            flat(dy.contiguous()),
+            flat(dx),
+            flat(partial),
+            ctx.eps,
+            n,
+            D,
+        )
         if n:
             parallel(lambda first, last: rows.rms_norm_back()(*arguments, first, last), units, x.numel())
         return dx, partial.sum(dim=0).to(weight.dtype), None

@@ -1,7 +1,9 @@
 """How kernels are compiled: one set of options, and a disk cache whose key covers every file of this folder.
 
-Numba keys a cached kernel by the code of the kernel and by its closure, not by the helpers it calls. Each kernel therefore closes over
-`SOURCES`, a hash of all files in this folder, so that no edit can ever run an old kernel. Kernels close over *module-level* functions
+Numba keys a cached kernel by the code of the kernel and by its closure, not by the helpers it calls. Each kernel
+therefore closes over
+`SOURCES`, a hash of all files in this folder, so that no edit can ever run an old kernel. Kernels close over
+*module-level* functions
 only: those are pickled by name and give the same key in every process.
 """
 
@@ -16,7 +18,8 @@ from typing import Any
 from numba import njit
 from numba.extending import register_jitable
 
-# Multiply-add contraction only: kernels must keep NaN and infinity as they are. `error_model="numpy"` because a check for division by
+# Multiply-add contraction only: kernels must keep NaN and infinity as they are. `error_model="numpy"` because a check
+# for division by
 # zero stops vectorisation.
 OPTIONS: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 
@@ -41,12 +44,14 @@ SOURCES: int = _hash_sources(Path(__file__).parent)
 
 
 def kernel(function: Callable[..., None], options: dict[str, Any] = OPTIONS) -> Callable[..., None]:
-    """Compile at the first call, without the GIL, and keep the machine code on disk where a folder for it can be written."""
+    """Compile at the first call, without the GIL, and keep the machine code on disk where a folder for it can be
+    written.
+    """
     try:
-        return njit(nogil=True, cache=True, **options)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, cache=True, **options)(function)
     except RuntimeError as error:  # Numba found no writable folder
         warnings.warn(
             f"kernels are compiled anew in every process ({error}); set NUMBA_CACHE_DIR to a writable folder",
             stacklevel=2,
         )
-        return njit(nogil=True, **options)(function)  # type: ignore[no-any-return]
+        return njit(nogil=True, **options)(function)

@@ -1,7 +1,9 @@
 """Loads and stores of kernels. Every access belongs to a role, and memory of different roles does not overlap.
 
-LLVM vectorises a loop only if it can show that its stores meet none of its loads. It cannot for rows that interleave in time (the
-gradients of gate and candidate, say), so each access says its role in alias metadata. An index is taken as it is: Numba's own indexing
+LLVM vectorises a loop only if it can show that its stores meet none of its loads. It cannot for rows that interleave
+in time (the
+gradients of gate and candidate, say), so each access says its role in alias metadata. An index is taken as it is:
+Numba's own indexing
 wraps negative ones, which turns loads into gathers. bfloat16, the upper half of a float32, comes in uint16 arrays.
 """
 
@@ -22,9 +24,9 @@ ROLES = ("in", "out0", "out1", "out2", "state", "before", "partial")
 def bitcast(target: types.Type) -> Any:
     """An intrinsic that reads the bits of a number as those of another type of the same size."""
 
-    @intrinsic  # type: ignore[untyped-decorator]
-    def cast(typing_context, x):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def cast(typing_context, x):
+        def generate(context, builder, signature, arguments):
             return builder.bitcast(arguments[0], context.get_value_type(target))
 
         return target(x), generate
@@ -51,9 +53,9 @@ def _mark(builder: Any, instruction: Any, role: str) -> None:
 
 
 def _loader(role: str) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
-    def load(typing_context, array, i):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def load(typing_context, array, i):
+        def generate(context, builder, signature, arguments):
             value = builder.load(_element(context, builder, signature.args[0], *arguments))
             _mark(builder, value, role)
             return value
@@ -64,9 +66,9 @@ def _loader(role: str) -> Any:
 
 
 def _storer(role: str) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
-    def store(typing_context, array, i, value):  # type: ignore[no-untyped-def]
-        def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    @intrinsic
+    def store(typing_context, array, i, value):
+        def generate(context, builder, signature, arguments):
             array, i, value = arguments
             _mark(builder, builder.store(value, _element(context, builder, signature.args[0], array, i)), role)
             return context.get_dummy_value()
@@ -80,11 +82,11 @@ def _reader(role: str) -> Any:
     """`read(array, i)`: the element as float32 or float64."""
     load = _loader(role)
 
-    def read(array, i):  # type: ignore[no-untyped-def]
+    def read(array, i):
         raise AssertionError("compiled code only")
 
-    @overload(read, jit_options=INLINE)  # type: ignore[untyped-decorator]
-    def _(array, i):  # type: ignore[no-untyped-def]
+    @overload(read, jit_options=INLINE)
+    def _(array, i):
         if array.dtype == types.uint16:
             return lambda array, i: as_float32(np.uint32(np.uint32(load(array, i)) << 16))
         return lambda array, i: load(array, i)
@@ -96,15 +98,15 @@ def _writer(role: str) -> Any:
     """`write(array, i, value)`: rounded to the nearest even bfloat16 where the array is one; NaN stays NaN."""
     store = _storer(role)
 
-    def write(array, i, value):  # type: ignore[no-untyped-def]
+    def write(array, i, value):
         raise AssertionError("compiled code only")
 
-    @overload(write, jit_options=INLINE)  # type: ignore[untyped-decorator]
-    def _(array, i, value):  # type: ignore[no-untyped-def]
+    @overload(write, jit_options=INLINE)
+    def _(array, i, value):
         if array.dtype != types.uint16:
             return lambda array, i, value: store(array, i, value)
 
-        def rounded(array, i, value):  # type: ignore[no-untyped-def]
+        def rounded(array, i, value):
             bits = as_uint32(np.float32(value))
             up = np.uint32(bits + np.uint32(np.uint32(0x7FFF) + np.uint32(np.uint32(bits >> 16) & np.uint32(1))))
             kept = np.uint32(0x7FC00000) if value != value else up

@@ -10,25 +10,26 @@ from ._compile import INLINE, scalar
 from ._memory import as_float32, as_int32
 
 
-def like(x, value):  # type: ignore[no-untyped-def]
+def like(x, value):
     """`value` in the precision of `x`: a bare 1.0 is float64 and would widen the whole expression."""
 
 
-@overload(like, jit_options=INLINE)  # type: ignore[untyped-decorator]
-def _like(x, value):  # type: ignore[no-untyped-def]
+@overload(like, jit_options=INLINE)
+def _like(x, value):
     if x == types.float32:
         return lambda x, value: np.float32(value)
     return lambda x, value: float(value)
 
 
-# --- exponentials ----------------------------------------------------------------------------------------------------------------
+# --- exponentials -----------------------------------------------------------------------------------------------------
 
 
 @scalar
-def _exp32(x):  # type: ignore[no-untyped-def]
+def _exp32(x):
     """exp in float32, relative error below 2e-7, clamped to [-87, 88]; NaN passes through.
 
-    x = n ln 2 + r with |r| <= ln(2)/2; adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits, which are then added to the
+    x = n ln 2 + r with |r| <= ln(2)/2; adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits, which
+    are then added to the
     exponent of the polynomial in r (coefficients of Cephes' expf).
     """
     x = np.float32(-87.0) if x < np.float32(-87.0) else x
@@ -47,39 +48,41 @@ def _exp32(x):  # type: ignore[no-untyped-def]
     return as_float32(np.int32(as_int32(p) + np.int32(as_int32(shifted) << 23)))
 
 
-def exp(x):  # type: ignore[no-untyped-def]
+def exp(x):
     """e^x in the precision of x."""
 
 
-@overload(exp, jit_options=INLINE)  # type: ignore[untyped-decorator]
-def _exp(x):  # type: ignore[no-untyped-def]
+@overload(exp, jit_options=INLINE)
+def _exp(x):
     if x == types.float32:
         return lambda x: _exp32(x)
     return lambda x: np.exp(x)
 
 
 @scalar
-def sigmoid(x):  # type: ignore[no-untyped-def]
+def sigmoid(x):
     one = like(x, 1.0)
     return one / (one + exp(-x))
 
 
 @scalar
-def tanh(x):  # type: ignore[no-untyped-def]
-    """tanh; a polynomial (Cephes' tanhf) near 0, where the quotient of exponentials would cancel. Error below 2e-7 in float32."""
+def tanh(x):
+    """tanh; a polynomial (Cephes' tanhf) near 0, where the quotient of exponentials would cancel. Error below 2e-7 in
+    float32.
+    """
     return _tanh(x)
 
 
-def _tanh(x):  # type: ignore[no-untyped-def]
+def _tanh(x):
     pass
 
 
-@overload(_tanh, jit_options=INLINE)  # type: ignore[untyped-decorator]
-def _tanh_impl(x):  # type: ignore[no-untyped-def]
+@overload(_tanh, jit_options=INLINE)
+def _tanh_impl(x):
     if x != types.float32:
         return lambda x: np.tanh(x)
 
-    def tanh32(x):  # type: ignore[no-untyped-def]
+    def tanh32(x):
         s = x * x
         p = np.float32(-5.70498872745e-3)
         p = p * s + np.float32(2.06390887954e-2)
@@ -95,31 +98,31 @@ def _tanh_impl(x):  # type: ignore[no-untyped-def]
     return tanh32
 
 
-# --- candidate activations and their derivatives ---------------------------------------------------------------------------------
+# --- candidate activations and their derivatives ----------------------------------------------------------------------
 
 
 @scalar
-def identity(x):  # type: ignore[no-untyped-def]
+def identity(x):
     return x
 
 
 @scalar
-def identity_slope(x):  # type: ignore[no-untyped-def]
+def identity_slope(x):
     return like(x, 1.0)
 
 
 @scalar
-def positive(x):  # type: ignore[no-untyped-def]
+def positive(x):
     return x + like(x, 0.5) if x >= like(x, 0.0) else sigmoid(x)
 
 
 @scalar
-def positive_slope(x):  # type: ignore[no-untyped-def]
+def positive_slope(x):
     s = sigmoid(x)
     return like(x, 1.0) if x >= like(x, 0.0) else s * (like(x, 1.0) - s)
 
 
 @scalar
-def tanh_slope(x):  # type: ignore[no-untyped-def]
+def tanh_slope(x):
     y = tanh(x)
     return like(x, 1.0) - y * y

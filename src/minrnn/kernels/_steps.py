@@ -1,6 +1,8 @@
-"""Each recurrence as one scalar step and its derivative. `x` holds the step's inputs; the last one is the activated candidate.
+"""Each recurrence as one scalar step and its derivative. `x` holds the step's inputs; the last one is the activated
+candidate.
 
-`step(h, x) -> h` and `step_back(h, x, dh) -> dh_before, dx`: everything else (time, threads, layout, precision, resets) is the walk's.
+`step(h, x) -> h` and `step_back(h, x, dh) -> dh_before, dx`: everything else (time, threads, layout, precision,
+resets) is the walk's.
 The same equations in plain torch, which these must agree with, are in `minrnn.recurrence._definitions`.
 """
 
@@ -11,27 +13,27 @@ from ._scalar import exp, like, sigmoid
 
 
 @scalar
-def linear(h, x):  # type: ignore[no-untyped-def]
+def linear(h, x):
     """h_t = a_t h_{t-1} + b_t"""
     a, b = x
     return a * h + b
 
 
 @scalar
-def linear_back(h, x, dh):  # type: ignore[no-untyped-def]
-    a, b = x
+def linear_back(h, x, dh):
+    a, _ = x
     return dh * a, (dh * h, dh)
 
 
 @scalar
-def mingru(h, x):  # type: ignore[no-untyped-def]
+def mingru(h, x):
     """h_t = (1 - z_t) h_{t-1} + z_t c_t, written so that a rounded z leaves the weights' sum at exactly 1."""
     gate, candidate = x
     return h + sigmoid(gate) * (candidate - h)
 
 
 @scalar
-def mingru_back(h, x, dh):  # type: ignore[no-untyped-def]
+def mingru_back(h, x, dh):
     gate, candidate = x
     z = sigmoid(gate)
     keep = like(z, 1.0) - z
@@ -39,7 +41,7 @@ def mingru_back(h, x, dh):  # type: ignore[no-untyped-def]
 
 
 @scalar
-def _gate_terms(forget, input):  # type: ignore[no-untyped-def]
+def _gate_terms(forget, input):
     """1, e^-forget and e^-input, all divided by the largest of the three: no logit overflows them."""
     one = like(forget, 1.0)
     zero = like(forget, 0.0)
@@ -54,7 +56,7 @@ def _gate_terms(forget, input):  # type: ignore[no-untyped-def]
 
 
 @scalar
-def minlstm(h, x):  # type: ignore[no-untyped-def]
+def minlstm(h, x):
     """h_t = f' h_{t-1} + i' c_t with f' = f / (f + i), i' = i / (f + i)"""
     forget, input, candidate = x
     one, ef, ei = _gate_terms(forget, input)
@@ -63,7 +65,7 @@ def minlstm(h, x):  # type: ignore[no-untyped-def]
 
 
 @scalar
-def minlstm_back(h, x, dh):  # type: ignore[no-untyped-def]
+def minlstm_back(h, x, dh):
     forget, input, candidate = x
     one, ef, ei = _gate_terms(forget, input)
     total = (one + ef) + (one + ei)
@@ -74,14 +76,14 @@ def minlstm_back(h, x, dh):  # type: ignore[no-untyped-def]
 
 
 @scalar
-def minlstm_unnormalized(h, x):  # type: ignore[no-untyped-def]
+def minlstm_unnormalized(h, x):
     """h_t = f h_{t-1} + i c_t"""
     forget, input, candidate = x
     return sigmoid(forget) * h + sigmoid(input) * candidate
 
 
 @scalar
-def minlstm_unnormalized_back(h, x, dh):  # type: ignore[no-untyped-def]
+def minlstm_unnormalized_back(h, x, dh):
     forget, input, candidate = x
     f = sigmoid(forget)
     i = sigmoid(input)

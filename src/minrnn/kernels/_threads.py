@@ -1,6 +1,7 @@
 """Splits the units of a kernel over a small thread pool.
 
-Numba's own threading layers either kill a forked child or abort when two Python threads call them at once; kernels that release the GIL
+Numba's own threading layers either kill a forked child or abort when two Python threads call them at once; kernels
+that release the GIL
 on ordinary threads do neither. Units are independent, so the number of threads never changes a result.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import torch
 
@@ -49,7 +51,7 @@ def parallel(run: Callable[[int, int], None], units: int, elements: int) -> None
         return
     bounds = [units * i // threads for i in range(threads + 1)]
     pool = _get_pool()
-    others = [pool.submit(run, first, last) for first, last in zip(bounds[1:-1], bounds[2:], strict=True)]
+    others = [pool.submit(run, first, last) for first, last in pairwise(bounds[1:])]
     run(bounds[0], bounds[1])
     for other in others:
         other.result()

@@ -1,6 +1,8 @@
-"""Depthwise causal convolution over time. `full` (B, W-1+T, D) is the input with the window of W-1 earlier steps in front.
+"""Depthwise causal convolution over time. `full` (B, W-1+T, D) is the input with the window of W-1 earlier steps in
+front.
 
-y[b, t] = bias + sum_w weight[w] * full[b, t + w]; a step sees only the `reach[b, t]` steps before it, which a reset shortens.
+y[b, t] = bias + sum_w weight[w] * full[b, t + w]; a step sees only the `reach[b, t]` steps before it, which a reset
+shortens.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ STEPS = 64  # time steps in a unit of work
 def causal_conv() -> Callable[..., None]:
     version = SOURCES
 
-    def causal_conv_forward(full, weight, bias, reach, y, T, D, W, first, last):  # type: ignore[no-untyped-def]
+    def causal_conv_forward(full, weight, bias, reach, y, T, D, W, first, last):
         version  # noqa: B018 - part of the cache key
         pieces = (T + STEPS - 1) // STEPS
         total = np.empty_like(bias)
@@ -48,7 +50,7 @@ def causal_conv_back() -> Callable[..., None]:
     """Writes dfull, and for each unit partial gradients (W + 1, D) of weight and bias, which hold zeros on entry."""
     version = SOURCES
 
-    def causal_conv_backward(full, weight, reach, dy, dfull, partial, T, D, W, first, last):  # type: ignore[no-untyped-def]
+    def causal_conv_backward(full, weight, reach, dy, dfull, partial, T, D, W, first, last):
         version  # noqa: B018 - part of the cache key
         pieces = (W - 1 + T + STEPS - 1) // STEPS
         total = np.empty_like(weight)

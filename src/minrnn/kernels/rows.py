@@ -1,4 +1,5 @@
-"""Kernels over the rows of a (rows, D) array: norm, activation and dropout, each one pass where eager torch takes several.
+"""Kernels over the rows of a (rows, D) array: norm, activation and dropout, each one pass where eager torch takes
+several.
 
 Random bits of dropout are a hash of (seed, position), computed again in the backward pass instead of stored.
 """
@@ -22,7 +23,7 @@ ELEMENTS = 16_384  # elements in a unit of work of the elementwise kernels
 def rms_norm() -> Callable[..., None]:
     version = SOURCES
 
-    def rms_norm_forward(x, weight, y, eps, rows, D, first, last):  # type: ignore[no-untyped-def]
+    def rms_norm_forward(x, weight, y, eps, rows, D, first, last):
         version  # noqa: B018 - part of the cache key
         for row in range(first * ROWS, min(last * ROWS, rows)):
             squares = like(weight[0], 0.0)
@@ -41,7 +42,7 @@ def rms_norm_back() -> Callable[..., None]:
     """Writes dx, and one partial dweight (D) for each unit, which holds zeros on entry."""
     version = SOURCES
 
-    def rms_norm_backward(x, weight, dy, dx, partial, eps, rows, D, first, last):  # type: ignore[no-untyped-def]
+    def rms_norm_backward(x, weight, dy, dx, partial, eps, rows, D, first, last):
         version  # noqa: B018 - part of the cache key
         for unit in range(first, last):
             for row in range(unit * ROWS, min((unit + 1) * ROWS, rows)):
@@ -63,7 +64,7 @@ def rms_norm_back() -> Callable[..., None]:
 
 
 @scalar
-def _mix(x):  # type: ignore[no-untyped-def]
+def _mix(x):
     """A bijection of 32-bit integers whose every output bit depends on every input bit (Wellons' lowbias32)."""
     x = np.uint32(x ^ np.uint32(x >> np.uint32(16)))
     x = np.uint32(x * np.uint32(0x7FEB352D))
@@ -73,7 +74,7 @@ def _mix(x):  # type: ignore[no-untyped-def]
 
 
 @scalar
-def _kept(i, seed, threshold):  # type: ignore[no-untyped-def]
+def _kept(i, seed, threshold):
     """Whether element i survives; threshold is p * 2^32."""
     low = np.uint32(seed & 0xFFFFFFFF)
     high = np.uint32(seed >> 32)
@@ -81,7 +82,7 @@ def _kept(i, seed, threshold):  # type: ignore[no-untyped-def]
 
 
 @scalar
-def _gelu_slope_terms(x):  # type: ignore[no-untyped-def]
+def _gelu_slope_terms(x):
     """gelu(x) = x s with s = sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), the tanh form; returns s and the derivative."""
     one = like(x, 1.0)
     square = x * x
@@ -95,7 +96,7 @@ def _gelu_slope_terms(x):  # type: ignore[no-untyped-def]
 def gelu_dropout() -> Callable[..., None]:
     version = SOURCES
 
-    def gelu_dropout_forward(x, y, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+    def gelu_dropout_forward(x, y, seed, threshold, scale, n, first, last):
         version  # noqa: B018 - part of the cache key
         for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
             v = read_in(x, i)
@@ -110,7 +111,7 @@ def gelu_dropout() -> Callable[..., None]:
 def gelu_dropout_back() -> Callable[..., None]:
     version = SOURCES
 
-    def gelu_dropout_backward(x, dy, dx, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+    def gelu_dropout_backward(x, dy, dx, seed, threshold, scale, n, first, last):
         version  # noqa: B018 - part of the cache key
         for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
             v = read_in(x, i)
@@ -125,7 +126,7 @@ def gelu_dropout_back() -> Callable[..., None]:
 def dropout_add() -> Callable[..., None]:
     version = SOURCES
 
-    def dropout_add_forward(residual, x, y, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+    def dropout_add_forward(residual, x, y, seed, threshold, scale, n, first, last):
         version  # noqa: B018 - part of the cache key
         for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
             v = read_in(x, i)
@@ -140,7 +141,7 @@ def dropout() -> Callable[..., None]:
     """y = x / (1 - p) where the element is kept, else 0."""
     version = SOURCES
 
-    def dropout_forward(x, y, seed, threshold, scale, n, first, last):  # type: ignore[no-untyped-def]
+    def dropout_forward(x, y, seed, threshold, scale, n, first, last):
         version  # noqa: B018 - part of the cache key
         for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
             v = read_in(x, i)

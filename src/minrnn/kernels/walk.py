@@ -1,6 +1,8 @@
-"""The walk: one pass over time for any channelwise recurrence, channels in SIMD lanes, blocks of (row of B, channels) over threads.
+"""The walk: one pass over time for any channelwise recurrence, channels in SIMD lanes, blocks of (row of B, channels)
+over threads.
 
-Arrays come flat. Row (b, t) of an array starts at `offset + b * batch_stride + t * time_stride`, so that time-major, reversed and
+Arrays come flat. Row (b, t) of an array starts at `offset + b * batch_stride + t * time_stride`, so that time-major,
+reversed and
 batch-major layouts are walked where they lie; its K inputs of H channels stand one after the other.
 """
 
@@ -19,23 +21,23 @@ BLOCK = 16  # channels in the smallest block: one vector of float32 with AVX-512
 
 
 @scalar
-def read2(x, i, H):  # type: ignore[no-untyped-def]
+def read2(x, i, H):
     return read_in(x, i), read_in(x, i + H)
 
 
 @scalar
-def read3(x, i, H):  # type: ignore[no-untyped-def]
+def read3(x, i, H):
     return read_in(x, i), read_in(x, i + H), read_in(x, i + 2 * H)
 
 
 @scalar
-def write2(x, i, H, values):  # type: ignore[no-untyped-def]
+def write2(x, i, H, values):
     write_out0(x, i, values[0])
     write_out1(x, i + H, values[1])
 
 
 @scalar
-def write3(x, i, H, values):  # type: ignore[no-untyped-def]
+def write3(x, i, H, values):
     write_out0(x, i, values[0])
     write_out1(x, i + H, values[1])
     write_out2(x, i + 2 * H, values[2])
@@ -56,7 +58,9 @@ ACTIVATIONS: dict[str, tuple[Any, Any]] = {
 
 
 def block_size(B: int, H: int) -> int:
-    """Channels in a block: as many as leave 16 blocks to share out, in multiples of 16; by shape alone, so that bits are too."""
+    """Channels in a block: as many as leave 16 blocks to share out, in multiples of 16; by shape alone, so that bits
+    are too.
+    """
     blocks_per_row = -(-16 // max(B, 1))
     return max(1, -(-H // (blocks_per_row * BLOCK))) * BLOCK
 
@@ -68,7 +72,7 @@ def forward(step_name: str, activation: str) -> Callable[..., None]:
     activate, _ = ACTIVATIONS[activation]
     version = SOURCES
 
-    def walk_forward(x, x_at, h, h_at, reset, reset_at, state, T, H, block, first, last):  # type: ignore[no-untyped-def]
+    def walk_forward(x, x_at, h, h_at, reset, reset_at, state, T, H, block, first, last):
         version  # noqa: B018 - part of the cache key
         blocks = (H + block - 1) // block
         for unit in range(first, last):
@@ -100,9 +104,7 @@ def backward(step_name: str, activation: str) -> Callable[..., None]:
     activate, slope = ACTIVATIONS[activation]
     version = SOURCES
 
-    def walk_backward(  # type: ignore[no-untyped-def]
-        x, x_at, h, h_at, dh, dh_at, dx, dx_at, reset, reset_at, before, grad, T, H, block, first, last
-    ):
+    def walk_backward(x, x_at, h, h_at, dh, dh_at, dx, dx_at, reset, reset_at, before, grad, T, H, block, first, last):
         version  # noqa: B018 - part of the cache key
         blocks = (H + block - 1) // block
         for unit in range(first, last):

@@ -22,15 +22,18 @@ class MinGRU(Shell):
         bias: add b_z and b_h. Default True.
         batch_first: input and output are (B, T, ...) instead of (T, B, ...). Default False.
         dropout: share of each layer's output that is dropped in training, but for the last layer. Default 0.
-        bidirectional: a second direction with weights of its own reads from the end; outputs are aligned and concatenated.
+        bidirectional: a second direction with weights of its own reads from the end; outputs are aligned and
+            concatenated.
         device, dtype: of the weights.
         activation: act, "identity" (default), "g" (positive, Appendix B.2.1) or "tanh".
 
     Call: `out, h_n = layer(x, h_0=None)`
         x: (T, B, D), or (B, T, D) with `batch_first`, or (T, D) for one sequence.
-        h_0: states to start from, (num_layers * directions, B, H), zeros by default; (num_layers * directions, H) for one sequence.
+        h_0: states to start from, (num_layers * directions, B, H), zeros by default; (num_layers * directions, H) for
+            one sequence.
         out: (T, B, directions * H), arranged as x.
-        h_n: last states, shaped as h_0, in the dtype of the state: float32, or float64 for float64. Pass it as the next chunk's h_0.
+        h_n: last states, shaped as h_0, in the dtype of the state: float32, or float64 for float64. Pass it as the
+            next chunk's h_0.
 
     Raises:
         ValueError, TypeError: a shape, dtype or device does not fit; the message says which and what is expected.
@@ -71,8 +74,10 @@ class MinLSTM(Shell):
     There is no output gate and so no cell state beside h: the layer returns `(out, h_n)`, not a pair of states.
 
     Args:
-        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype, activation: as for `MinGRU`.
-        normalize: divide both gates by f + i (default, the paper's form). False is the default of the authors' released code.
+        input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, device, dtype, activation: as
+            for `MinGRU`.
+        normalize: divide both gates by f + i (default, the paper's form). False is the default of the authors'
+            released code.
         forget_bias: added to b_f at the start; a larger one remembers longer. Default 0.
 
     Call, errors: as for `MinGRU`.

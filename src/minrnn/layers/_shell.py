@@ -14,7 +14,9 @@ from ..mixers import MinimalCell
 
 
 class Shell(nn.Module):
-    """Layers, directions, dropout between layers, and both memory orders, over cells that `make_cell(input_size)` makes."""
+    """Layers, directions, dropout between layers, and both memory orders, over cells that `make_cell(input_size)`
+    makes.
+    """
 
     def __init__(
         self,
@@ -89,9 +91,9 @@ class Shell(nn.Module):
         if h_0 is None:
             return
         states = self.num_layers * (2 if self.bidirectional else 1)
-        if x.dim() == 2:
-            expected, axes = (states, self.hidden_size), "H"
-        else:
+        expected: tuple[int, ...] = (states, self.hidden_size)
+        axes = "H"
+        if x.dim() == 3:
             expected, axes = (states, x.shape[0 if self.batch_first else 1], self.hidden_size), "B, H"
         if h_0.shape != expected:
             raise ValueError(

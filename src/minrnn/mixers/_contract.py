@@ -14,8 +14,10 @@ class RecurrentState(NamedTuple):
 class Mixer(nn.Module):
     """Mixes a sequence over time: one direction, one layer, width D in and out.
 
-    `y, state = mixer(x, state=None, *, reset=None)` serves whole sequences, chunks and single steps alike: x and y are (B, T, D), state is a
-    NamedTuple of tensors with B first, and calls that hand the state on give what one call gives. `reset` (B, T) bool starts a new
+    `y, state = mixer(x, state=None, *, reset=None)` serves whole sequences, chunks and single steps alike: x and y
+    are (B, T, D), state is a
+    NamedTuple of tensors with B first, and calls that hand the state on give what one call gives. `reset` (B, T) bool
+    starts a new
     sequence at step t.
     """
 
@@ -30,8 +32,10 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
 
-def exempt_from_weight_decay(*parameters: nn.Parameter | None) -> None:
-    """Tag parameters that weight decay would harm (gates, norms, biases, embeddings); trainers read `no_weight_decay`."""
+def exempt_from_weight_decay(*parameters: Tensor | None) -> None:
+    """Tag parameters that weight decay would harm (gates, norms, biases, embeddings); trainers read
+    `no_weight_decay`.
+    """
     for parameter in parameters:
         if parameter is not None:
             parameter.no_weight_decay = True  # type: ignore[attr-defined]

@@ -1,4 +1,6 @@
-"""minGRU and minLSTM: one stacked projection, the recurrence over it, and for the mixers a projection back to the model width."""
+"""minGRU and minLSTM: one stacked projection, the recurrence over it, and for the mixers a projection back to the
+model width.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ ACTIVATIONS = ("identity", "g", "tanh")
 class MinimalCell(nn.Module):
     """x (B, T, D) -> h (B, T, H): projections and recurrence, without a way back to D. `MinGRU` stacks these.
 
-    The K projections are one matrix product, whose result goes to the recurrence as it is: taking it apart would cost a copy.
+    The K projections are one matrix product, whose result goes to the recurrence as it is: taking it apart would cost
+        a copy.
     """
 
     def __init__(
@@ -66,7 +69,9 @@ def minlstm_cell(
     device: Any = None,
     dtype: torch.dtype | None = None,
 ) -> MinimalCell:
-    """[forget | input | candidate] = W x + b, then `minrnn.recurrence.minlstm`; `forget_bias` is added to b's forget part."""
+    """[forget | input | candidate] = W x + b, then `minrnn.recurrence.minlstm`; `forget_bias` is added to b's forget
+    part.
+    """
     _check_activation(activation)
     if forget_bias and not bias:
         raise ValueError(f"forget_bias is {forget_bias}, but bias is False; expected bias=True or forget_bias=0")

@@ -19,7 +19,8 @@ class BlockState(NamedTuple):
 class Block(nn.Module):
     """Convolution, mixer and MLP, each x + part(norm(x)) (arXiv 2410.01201, Appendix C: Conv4 -> minRNN -> MLP).
 
-    The authors' code has no norm before its convolution and a second, pointwise one after it; here all three parts are alike.
+    The authors' code has no norm before its convolution and a second, pointwise one after it; here all three parts
+    are alike.
 
     Args:
         mixer: the sequence mixer, of width D.

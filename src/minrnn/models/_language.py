@@ -42,7 +42,8 @@ class LanguageModel(nn.Module):
 
     Call: `logits, state = model(tokens, state=None, reset=None)`
         tokens: (B, T), int64, 0 <= token < V.
-        state: of the tokens before, from an earlier call; None at the start. Its size does not depend on how many those were.
+        state: of the tokens before, from an earlier call; None at the start. Its size does not depend on how many
+            those were.
         reset: (B, T) bool; where it is true, a new text starts at step t.
         logits: (B, T, V).
 
@@ -74,7 +75,9 @@ class LanguageModel(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Unit variance into every part; parts that write to the residual stream are scaled down by its depth (GPT-2's rule)."""
+        """Unit variance into every part; parts that write to the residual stream are scaled down by its depth
+        (GPT-2's rule).
+        """
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=0.02)
         depth = 2 * len(self.stack.blocks)
@@ -93,7 +96,8 @@ class LanguageModel(nn.Module):
             raise TypeError(f"tokens has dtype {tokens.dtype}; expected torch.int64: call .long() on it")
         if reset is not None and (reset.shape != tokens.shape or reset.dtype != torch.bool):
             raise ValueError(
-                f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; expected (B, T) = {tuple(tokens.shape)}, torch.bool"
+                f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; "
+                f"expected (B, T) = {tuple(tokens.shape)}, torch.bool"
             )
         x = F.dropout(self.embedding(tokens), self.config.dropout, self.training)  # (B, T, D)
         x, state = self.stack(x, state, reset)

@@ -14,7 +14,8 @@ _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
 def parse_pattern(pattern: str) -> list[Part]:
     """The mixers of a stack from bottom to top, as (name, options).
 
-    A pattern is a row of names separated by spaces; `*N` repeats the name or the parentheses before it; `:key=value,key=value` gives a
+    A pattern is a row of names separated by spaces; `*N` repeats the name or the parentheses before it;
+    `:key=value,key=value` gives a
     name options, whose values are numbers, true, false, none or words.
 
     Raises:

@@ -18,7 +18,8 @@ class Stack(nn.Module):
         expansion: default of every mixer's option `expansion`.
         conv, mlp, dropout: of each `Block`.
 
-    Call: `y, state = stack(x, state=None, reset=None)`, x and y (B, T, D). T single steps, or any chunks, that hand the state on give
+    Call: `y, state = stack(x, state=None, reset=None)`, x and y (B, T, D). T single steps, or any chunks, that hand
+        the state on give
     what one call gives.
 
     Raises:

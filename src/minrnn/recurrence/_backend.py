@@ -22,13 +22,16 @@ def backend(name: str) -> Iterator[None]:
     The choice holds for the process, not for one thread. Backward passes use the implementation of their forward pass.
 
     Args:
-        name: `"cpu"`, the fused Numba kernels; `"triton"`, the fused CUDA kernel; `"torch"`, a parallel scan of torch operations on any
-            device; `"logspace"`, the paper's scan of logarithms (positive candidates only); `"definition"`, the loop over time.
+        name: `"cpu"`, the fused Numba kernels; `"triton"`, the fused CUDA kernel; `"torch"`, a parallel scan of torch
+            operations on any
+            device; `"logspace"`, the paper's scan of logarithms (positive candidates only); `"definition"`, the loop
+            over time.
             By default CPU tensors take `"cpu"`, CUDA tensors `"triton"`, all others `"torch"`.
 
     Raises:
         ValueError: `name` is not one of these.
-        RuntimeError: the implementation is missing here; the message says why. Tensors on the wrong device raise at the call.
+        RuntimeError: the implementation is missing here; the message says why. Tensors on the wrong device raise at
+            the call.
 
     Example:
         >>> with backend("logspace"):

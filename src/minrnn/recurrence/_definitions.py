@@ -1,6 +1,8 @@
-"""What each recurrence *is*: one step in plain torch, and the loop over time. Every fast path must agree with this file.
+"""What each recurrence *is*: one step in plain torch, and the loop over time. Every fast path must agree with this
+file.
 
-`x` holds the K inputs of a step, each (B, H). All recurrences here are affine in the state, h_t = a_t * h_{t-1} + b_t, so each also
+`x` holds the K inputs of a step, each (B, H). All recurrences here are affine in the state, h_t = a_t * h_{t-1} +
+b_t, so each also
 says its coefficients (a, b), which is what parallel scans need, and their logarithms, for the paper's log-space form.
 """
 
@@ -17,7 +19,9 @@ Pair = tuple[Tensor, Tensor]
 
 
 def positive(x: Tensor) -> Tensor:
-    """g(x) = x + 0.5 for x >= 0, else sigmoid(x): the positive candidate of the log-space form (arXiv 2410.01201, Appendix B.2.1)."""
+    """g(x) = x + 0.5 for x >= 0, else sigmoid(x): the positive candidate of the log-space form (arXiv 2410.01201,
+    Appendix B.2.1).
+    """
     return torch.where(x >= 0, x + 0.5, torch.sigmoid(x))
 
 
@@ -121,7 +125,8 @@ def definition(
 ) -> tuple[Tensor, Tensor]:
     """The loop. inputs (B, T, K*H), h0 (B, H), reset (B, T) bool -> h (B, T, H), h_last (B, H).
 
-    The state is float32, or float64 for float64 inputs, whatever the inputs are; h is returned in the dtype of the inputs.
+    The state is float32, or float64 for float64 inputs, whatever the inputs are; h is returned in the dtype of the
+    inputs.
     """
     B, T, KH = inputs.shape
     dtype = torch.promote_types(inputs.dtype, torch.float32)

@@ -17,7 +17,8 @@ def mingru(
     activation: str = "identity",
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """minGRU: z_t = sigmoid(gate_t), h_t = (1 - z_t) * h_{t-1} + z_t * act(candidate_t) (arXiv 2410.01201, section 3.1).
+    """minGRU: z_t = sigmoid(gate_t), h_t = (1 - z_t) * h_{t-1} + z_t * act(candidate_t) (arXiv 2410.01201, section
+    3.1).
 
     Args:
         gate: logits of the update gate, (B, T, H), float32, float64, bfloat16 or float16.
@@ -28,7 +29,8 @@ def mingru(
 
     Returns:
         h: all states, (B, T, H), in the dtype of `gate`.
-        h_last: the state after step T (h0 where T is 0), (B, H), float32, or float64 for float64: pass it as the next chunk's `h0`.
+        h_last: the state after step T (h0 where T is 0), (B, H), float32, or float64 for float64: pass it as the next
+            chunk's `h0`.
 
     Raises:
         TypeError, ValueError: a shape, dtype, device or name does not fit; the message says which and what is expected.
@@ -64,7 +66,8 @@ def minlstm(
         candidate: candidate hidden states before their activation, like `forget`.
         h0: the *state* before the first step, (B, H). Zeros by default.
         activation: `"identity"`, `"g"` (positive, Appendix B.2.1) or `"tanh"`.
-        normalize: divide both gates by f + i, as the paper does. False is the default of the authors' released code; its state may grow
+        normalize: divide both gates by f + i, as the paper does. False is the default of the authors' released code;
+            its state may grow
             or shrink with the length.
         reset: (B, T) bool; where it is true, the state is zeroed before step t. None by default.
 
@@ -120,7 +123,8 @@ def _check(inputs: dict[str, Tensor], h0: Tensor | None, reset: Tensor | None, a
     for name, tensor in others:
         if tensor.shape != first.shape:
             raise ValueError(
-                f"{name} has shape {tuple(tensor.shape)}; expected that of {first_name}, (B, T, H) = {tuple(first.shape)}"
+                f"{name} has shape {tuple(tensor.shape)}; "
+                f"expected that of {first_name}, (B, T, H) = {tuple(first.shape)}"
             )
         if tensor.dtype != first.dtype:
             raise TypeError(f"{name} has dtype {tensor.dtype}; expected that of {first_name}, {first.dtype}")

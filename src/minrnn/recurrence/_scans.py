@@ -1,4 +1,6 @@
-"""Parallel scans of plain torch operations: one on any device, and the paper's in log space, kept for comparison and as evidence."""
+"""Parallel scans of plain torch operations: one on any device, and the paper's in log space, kept for comparison and
+as evidence.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from ._definitions import Recurrence
 def scan(
     recurrence: Recurrence, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool
 ) -> tuple[Tensor, Tensor]:
-    """h_t = a_t h_{t-1} + b_t by an odd-even scan: pairs of steps are joined, the half as long sequence is scanned, the rest filled in.
+    """h_t = a_t h_{t-1} + b_t by an odd-even scan: pairs of steps are joined, the half as long sequence is scanned,
+    the rest filled in.
 
     Same arguments and results as `definition`; O(T) work in O(log T) operations.
     """
@@ -40,7 +43,7 @@ def _odd_even(a: Tensor, b: Tensor) -> Tensor:
     odd = _odd_even(odd_a * even_a, odd_a * even_b + odd_b)  # states after steps 1, 3, 5, ...
     even = torch.cat([b[:, :1], a[:, 2::2] * odd[:, : (T - 1) // 2] + b[:, 2::2]], dim=1)  # after steps 0, 2, 4, ...
     joined = torch.stack([even[:, :pairs], odd], dim=2).reshape(B, 2 * pairs, H)
-    return joined if T == 2 * pairs else torch.cat([joined, even[:, pairs:]], dim=1)
+    return joined if 2 * pairs == T else torch.cat([joined, even[:, pairs:]], dim=1)
 
 
 def logspace(

@@ -14,8 +14,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from ._layout import empty_rows, fresh_state, parts, rows
 from ._definitions import RECURRENCES
+from ._layout import empty_rows, fresh_state, parts, rows
 
 MAX_BLOCK = 128  # channels of a program
 

@@ -1,6 +1,7 @@
 """`walk`: any recurrence over a stacked projection, differentiable to every order.
 
-In eager mode an `autograd.Function` carries the fused kernels, because `torch.func` and forward mode work through it; under
+In eager mode an `autograd.Function` carries the fused kernels, because `torch.func` and forward mode work through it;
+under
 `torch.compile` and `torch.export` a registered operator does, because Dynamo refuses a Function with a `jvp`.
 """
 
@@ -12,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._vjp import vjp
 from . import _backend
 from ._definitions import RECURRENCES, definition
 from ._layout import empty_rows
@@ -27,13 +29,15 @@ def walk(
 
     Args:
         recurrence: a name of `RECURRENCES`, such as `"mingru/identity"`.
-        inputs: the K stacked projections, (B, T, K*H); a time-major tensor seen through `transpose(0, 1)` is not copied.
+        inputs: the K stacked projections, (B, T, K*H); a time-major tensor seen through `transpose(0, 1)` is not
+            copied.
         h0: the state before the first step, (B, H); zeros by default.
         reset: (B, T) bool; the state is zeroed before step t where it is true.
         reverse: walk from the last step to the first.
 
     Returns:
-        h (B, T, H) in dtype and memory order of `inputs`, and the last state walked to, (B, H), in float32 (float64 for float64).
+        h (B, T, H) in dtype and memory order of `inputs`, and the last state walked to, (B, H), in float32 (float64
+        for float64).
     """
     chosen = _backend.choose(inputs.device)
     if chosen in _COMPOSED:
@@ -62,13 +66,13 @@ class _Walk(torch.autograd.Function):
         ctx.save_for_forward(x, h0, reset, output[0])
 
     @staticmethod
-    def backward(ctx: Any, dh: Tensor, dh_last: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, dh: Tensor, dh_last: Tensor) -> tuple[Tensor | None, ...]:
         x, h0, reset, h = ctx.saved_tensors
         dx, dh0 = _WalkBackward.apply(x, h0, reset, h, dh, dh_last, *ctx.options)  # type: ignore[no-untyped-call]
         return dx, None if h0 is None else dh0.to(h0.dtype), None, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dh0: Tensor | None, *_: None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def jvp(ctx: Any, dx: Tensor | None, dh0: Tensor | None, *_: None) -> tuple[Tensor, Tensor]:
         """dh_t = a_t dh_{t-1} + (da_t h_{t-1} + db_t): a linear recurrence again."""
         x, h0, reset, h = ctx.saved_tensors
         name, reverse, _ = ctx.options
@@ -89,7 +93,9 @@ class _Walk(torch.autograd.Function):
 
 
 class _WalkBackward(torch.autograd.Function):
-    """(x, h0, reset, h, dh, dh_last) -> dx, dh0. Its own derivatives come from `_differentiable_backward`, which equals it."""
+    """(x, h0, reset, h, dh, dh_last) -> dx, dh0. Its own derivatives come from `_differentiable_backward`, which
+    equals it.
+    """
 
     @staticmethod
     def forward(
@@ -112,16 +118,16 @@ class _WalkBackward(torch.autograd.Function):
         ctx.save_for_forward(*tensors)
 
     @staticmethod
-    def backward(ctx: Any, ddx: Tensor, ddh0: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
-        x, h0, reset, *others = ctx.saved_tensors
+    def backward(ctx: Any, ddx: Tensor, ddh0: Tensor) -> tuple[Tensor | None, ...]:
+        x, h0, _, *others = ctx.saved_tensors
         arguments = (x, *others) if h0 is None else (x, *others, h0)
-        _, pull_back = torch.func.vjp(_WalkBackward._composed(ctx), *arguments)
+        _, pull_back = vjp(_WalkBackward._composed(ctx), *arguments)
         dx, dh, ddh, ddh_last, *dh0 = pull_back((ddx, ddh0))
         return dx, *(dh0 or [None]), None, dh, ddh, ddh_last, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor]:  # type: ignore[override]
-        x, h0, reset, *others = ctx.saved_tensors
+    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor]:
+        x, h0, _, *others = ctx.saved_tensors
         dx, dh0, _, *dothers = tangents[:6]
         arguments, directions = [x, *others], [dx, *dothers]
         if h0 is not None:
@@ -163,15 +169,15 @@ def _map_over_batch(
     return (first.unflatten(0, (N, -1)), second.unflatten(0, (N, -1))), (0, 0)
 
 
-# --- derivatives of every order: coefficients are elementwise, and what remains is a linear recurrence ----------------------------
+# --- derivatives of every order: coefficients are elementwise, and what remains is a linear recurrence ----------------
 
 
 def _push_forward(
     function: Callable[..., tuple[Tensor, Tensor]], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
 ) -> tuple[Tensor, Tensor]:
     """The jvp of `function` as the vjp of its vjp, which is linear: forward mode does not nest."""
-    outputs, pull_back = torch.func.vjp(function, *primals)
-    _, push = torch.func.vjp(pull_back, tuple(torch.zeros_like(y) for y in outputs))
+    outputs, pull_back = vjp(function, *primals)
+    _, push = vjp(pull_back, tuple(torch.zeros_like(y) for y in outputs))
     return push(tangents)[0]  # type: ignore[no-any-return]
 
 
@@ -200,7 +206,7 @@ def _differentiable_backward(
     reverse: bool,
 ) -> tuple[Tensor, Tensor]:
     """The gradients as differentiable operations: g_t = dh_t + a_{t+1} g_{t+1}, da_t = g_t h_{t-1}, db_t = g_t."""
-    (a, b), pull_back = torch.func.vjp(lambda x: _coefficients(name, x), x)
+    (a, b), pull_back = vjp(lambda x: _coefficients(name, x), x)
     a_walked = a if reset is None else a.masked_fill(reset[..., None], 0)
     if b.shape[1] == 0:
         return torch.zeros_like(x), dh_last
@@ -213,7 +219,7 @@ def _differentiable_backward(
     return dx, a_first * g_first
 
 
-# --- the registered operators ------------------------------------------------------------------------------------------------------
+# --- the registered operators -----------------------------------------------------------------------------------------
 
 
 @torch.library.custom_op("minrnn::walk", mutates_args=())

@@ -1,0 +1,3 @@
+from minrnn.commands import main
+
+raise SystemExit(main())

@@ -1,0 +1,63 @@
+"""The command line: `minrnn COMMAND ...`, the same as `python -m minrnn COMMAND ...`.
+
+Each command is a module with `main(arguments) -> exit code`, imported only when it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from minrnn.errors import UserError
+
+COMMANDS = {
+    "train": "train a language model on text:     minrnn train --data shakespeare --out runs/s --minutes 15",
+    "generate": 'write text with a trained model:    minrnn generate runs/s --prompt "ROMEO:" --tokens 500',
+    "evaluate": "measure it on held-out text:        minrnn evaluate runs/s",
+    "bench": "time layers side by side:           minrnn bench layers",
+    "demo": "all of it in two minutes:           minrnn demo",
+}
+
+USAGE = """usage: minrnn COMMAND [OPTIONS]
+
+Minimal recurrent networks at the speed of matrix multiplication.
+
+{}
+
+minrnn COMMAND --help explains a command."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 2 for input that a person can mend, 130 for Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    usage = USAGE.format("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
+    if not words or words[0] in ("-h", "--help"):
+        print(usage)
+        return 0 if words else 2
+    try:
+        if words[0] not in COMMANDS:
+            raise UserError(f"there is no command {words[0]!r}; the commands are {', '.join(COMMANDS)}")
+        command = importlib.import_module(f"minrnn.commands.{words[0]}")
+        with warnings.catch_warnings():
+            warnings.showwarning = _warn
+            code: int = command.main(words[1:])
+        sys.stdout.flush()
+    except UserError as error:
+        if os.environ.get("RANK", "0") == "0":  # one process of a group speaks
+            print(f"minrnn {words[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of stdout has seen enough, as in `minrnn generate ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return code
+
+
+def _warn(message: Warning | str, *where: object, **more: object) -> None:
+    """A warning as a person wants it: one line, without the place in the code."""
+    print(f"minrnn: {' '.join(str(message).split())}", file=sys.stderr)

@@ -1,0 +1,87 @@
+"""Timing that can be trusted: interleaved repeats, medians, peak memory of a process of its own, and what machine it
+was.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+def interleaved_medians(
+    runs: Mapping[str, Callable[[], object]], repeats: int, progress: Callable[[str], None]
+) -> dict[str, float]:
+    """Median milliseconds of each run; one repeat of all of them after another, so that a slow minute hits all
+    alike.
+    """
+    times: dict[str, list[float]] = {name: [] for name in runs}
+    for repeat in range(repeats + 1):
+        for name, run in runs.items():
+            progress(f"{name}, repeat {repeat} of {repeats}" if repeat else f"{name}, warming up")
+            began = time.perf_counter()
+            run()
+            times[name].append(1e3 * (time.perf_counter() - began))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def peak_extra_bytes(run: Callable[[], object]) -> int | None:
+    """How much the resident memory of this process rises above its level before, at most, while `run` runs. Linux
+    only.
+    """
+    try:
+        Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew
+        before = _status("VmRSS")
+        run()
+        return _status("VmHWM") - before
+    except OSError:
+        return None
+
+
+def _status(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1]) * 1024
+    raise OSError(f"/proc/self/status has no {field}")
+
+
+def in_new_process(module: str, *arguments: str) -> Any:
+    """The JSON that `python -m module arguments` prints last: memory of one measurement says nothing about the next."""
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def environment() -> dict[str, Any]:
+    """Command, versions and machine: what a figure needs beside it."""
+    packages = ("torch", "numba", "numpy")
+    return {
+        "command": " ".join(["minrnn", *sys.argv[1:]]),
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in packages},
+        "processor": _processor(),
+        "threads": torch.get_num_threads(),
+        "system": platform.platform(),
+        "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def _processor() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

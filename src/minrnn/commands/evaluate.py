@@ -1,0 +1,61 @@
+"""minrnn evaluate"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import tyro
+
+from ._parse import parse
+
+
+@dataclass(frozen=True)
+class EvaluateOptions:
+    """Measure how well a trained model predicts a text: every token, the state carried through, in float32.
+
+    Example:  minrnn evaluate runs/shakespeare --data shakespeare --split val --json
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run folder that minrnn train wrote."""
+    data: str = ""
+    """Text to measure on, as for minrnn train; by default the one that the run was trained on."""
+    split: Literal["val", "train", "all"] = "val"
+    """val is the held-out last 10 %, train the text before it."""
+    json: bool = False
+    """Print one line of JSON."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the figures on stdout."""
+    options = parse(EvaluateOptions, "evaluate", arguments)
+
+    from minrnn.data import load_text
+    from minrnn.training import evaluate, load_run
+    from minrnn.training._corpus import predicted_characters
+    from minrnn.training._progress import display
+
+    run = load_run(options.run)
+    text = load_text(options.data or run.config.data, tokens=run.config.tokens)
+    part = {"val": text.held_out, "train": text.train, "all": text.text}[options.split]
+    ids = run.tokenizer.encode(part)
+    show = display()
+    try:
+        result = evaluate(
+            run.model,
+            ids,
+            characters=predicted_characters(run.tokenizer, part, ids),
+            progress=lambda done, of: show.busy(f"evaluating {done / of:.0%}"),
+        )
+    finally:
+        show.close()
+    if options.json:
+        print(json.dumps(dataclasses.asdict(result)))
+    else:
+        figures = f"{result.nats_per_token:.4f} nats per token, {result.bits_per_character:.4f} bits per character"
+        print(f"{figures}, {result.tokens:,} tokens")
+    return 0

@@ -1,0 +1,130 @@
+"""The run folder and its config.json. Nothing here needs torch, so a run is on disk before torch is imported."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from minrnn.errors import UserError
+
+from ._config import TrainConfig
+from ._files import read_json, write_json, writing
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where each file of a run is."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.path / "tokenizer.json"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "model.safetensors"
+
+    @property
+    def last(self) -> Path:
+        return self.path / "last.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def curve(self) -> Path:
+        return self.path / "loss.png"
+
+    def claim(self, config: TrainConfig, overwrite: bool) -> bool:
+        """Save `config` here, so that the run can be resumed from now on; True where that was done.
+
+        False where an earlier run may be replaced, which stays until the new one is ready. Raises UserError where
+        beginning a run here would lose something.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path} is a file; give a folder")
+        found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
+        if self.config.name in found:
+            if not overwrite:
+                raise UserError(
+                    f"{self.path} holds a run already: go on with it (minrnn train --resume {self.path}), "
+                    "give another --out, or --overwrite it"
+                )
+            return False
+        if any(not name.endswith(".tmp") for name in found):
+            raise UserError(f"--out {self.path} holds other files; give a new or an empty folder")
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        Settings(config).save(self)
+        return True
+
+    def release(self) -> None:
+        """Undo `claim`: the run could not begin."""
+        self.config.unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            self.path.rmdir()
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, but for its config.json; first what makes it one that can be resumed."""
+        for file in (self.last, self.best, self.metrics, self.curve, self.tokenizer):
+            file.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What `config.json` holds: the run's config and, once it has begun, two facts about its text."""
+
+    config: TrainConfig
+    vocabulary_size: int | None = None
+    text_sha256: str | None = None
+
+    def save(self, run: RunFolder) -> None:
+        write_json(
+            run.config,
+            {
+                "format": FORMAT,
+                "minrnn": _version("minrnn"),
+                "torch": _version("torch"),
+                "vocabulary_size": self.vocabulary_size,
+                "text_sha256": self.text_sha256,
+                "training": self.config.to_json(),
+            },
+        )
+
+    @classmethod
+    def load(cls, run: RunFolder) -> Settings:
+        """Raises UserError for a folder that is no run, and for a config.json that was not written by `save`."""
+        if not run.path.is_dir():
+            raise UserError(f"there is no run folder {run.path}; minrnn train --out {run.path} makes one")
+        if not run.config.is_file():
+            raise UserError(
+                f"{run.path} is no run folder: it has no config.json; start the run with minrnn train --out"
+            )
+        record = read_json(run.config)
+        try:
+            if not isinstance(record, dict) or record.get("format") != FORMAT:
+                raise UserError(f"its format is not {FORMAT}")
+            size, digest, training = record.get("vocabulary_size"), record.get("text_sha256"), record.get("training")
+            facts = (type(size) is int and size > 0 and isinstance(digest, str)) or (size is None and digest is None)
+            if not (facts and isinstance(training, dict)):
+                raise UserError("vocabulary_size, text_sha256 or training is missing or of the wrong type")
+            return cls(TrainConfig.from_json(training, str(run.path)), size, digest)
+        except UserError as error:
+            raise UserError(f"{run.config} is not the config of a run: {error}; put the original back") from None
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:  # run from a source tree
+        return "unknown"

@@ -1,0 +1,63 @@
+"""From the settings of a run to a trainer that stands where the run does."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from minrnn.errors import UserError
+
+from ._checkpoint import State
+from ._corpus import load_corpus
+from ._distributed import Group
+from ._files import writing
+from ._folder import RunFolder, Settings
+from ._loop import Trainer
+from ._metrics import check_board
+from ._precision import resolve_device, resolve_precision
+from ._progress import Display
+from ._run import load_run_tokenizer
+
+
+def prepare(run: RunFolder, settings: Settings, state: State | None, group: Group, show: Display) -> Trainer:
+    """Read the text, build the model, and take up the checkpoint of `state`, or without one make the folder ready.
+
+    Raises UserError where something does not work, before any file is changed.
+    """
+    config = settings.config
+    group.check(config.batch, config.accumulate)
+    if config.tensorboard:
+        check_board()
+    if config.threads:
+        torch.set_num_threads(config.threads)
+    device = resolve_device(config, group.local_rank)
+    config = dataclasses.replace(config, precision=resolve_precision(config, device))
+    show.say(f"reading {config.data}")
+    size = settings.vocabulary_size
+    tokenizer = load_run_tokenizer(run, size) if state is not None and size is not None else None
+    corpus = group.lead(lambda: load_corpus(config, tokenizer))
+    if settings.text_sha256 not in (None, corpus.sha256):
+        raise UserError(f"the text {config.data} changed since {run.path} began; put it back, or start a new run")
+    trainer = Trainer(run, config, corpus, group, device, show)
+    if state is not None:
+        trainer.restore(state)
+    else:
+        group.lead(lambda: _begin(run, trainer))
+    parameters = sum(parameter.numel() for parameter in trainer.learner.model.parameters())
+    show.say(
+        f"{parameters / 1e6:.2f} M parameters, {corpus.tokenizer.vocabulary_size} different tokens; "
+        f"{len(corpus.train):,} tokens to learn from, {len(corpus.held_out):,} held out; "
+        f"{device.type}, {config.precision}, {torch.get_num_threads()} threads"
+        + (f", {group.size} processes" if group.size > 1 else "")
+        + (f"; going on after step {trainer.state.step}" if trainer.state.step else "")
+    )
+    return trainer
+
+
+def _begin(run: RunFolder, trainer: Trainer) -> None:
+    """Make the folder what a run is at step 0."""
+    with writing(run.path):
+        run.clear()
+    trainer.save_settings()
+    trainer.corpus.tokenizer.save(run.tokenizer)
