@@ -1,5 +1,7 @@
 """The pieces of one update: learning rate, weight decay, windows, random numbers, and how many steps a time allows."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,7 @@ def test_learning_rate_rises_then_falls_to_its_last() -> None:
     assert rates[:10] == pytest.approx([0.1 * step for step in range(1, 11)])
     assert rates[10] == 1.0
     assert rates[99] == pytest.approx(0.1)
-    assert all(earlier >= later for earlier, later in zip(rates[10:], rates[11:], strict=False))
+    assert all(earlier >= later for earlier, later in pairwise(rates[10:]))
 
 
 def test_learning_rate_does_not_need_the_number_of_steps_while_it_rises() -> None:
@@ -61,9 +63,24 @@ def test_windows_are_a_function_of_seed_and_step() -> None:
     assert not torch.equal(windows, draw_windows(tokens, context=8, batch=5, seed=4, step=7))
 
 
-def test_windows_reach_both_ends_of_the_text() -> None:
-    starts = draw_windows(np.arange(12), context=8, batch=1000, seed=0, step=0)[:, 0]
-    assert starts.unique().tolist() == [0, 1, 2, 3]  # the last window's last target is the last token
+def test_a_pass_takes_every_part_of_the_text_once() -> None:
+    """100 tokens have room for 11 windows of 8 targets, and for cuts at 12 places."""
+    tokens = np.arange(100)
+    starts = torch.cat([draw_windows(tokens, context=8, batch=4, seed=0, step=step)[:, 0] for step in range(11 * 50)])
+    places = set()
+    for one in starts.split(11):
+        ordered, order = one.sort()
+        assert (ordered.diff() == 8).all()
+        assert order.tolist() != list(range(11))
+        places.add(int(ordered[0]))
+    assert places == set(range(12))  # the last of them ends with the last token
+
+
+@pytest.mark.parametrize("length", [9, 10, 16, 17, 18])
+def test_windows_of_the_shortest_texts(length: int) -> None:
+    windows = draw_windows(np.arange(length), context=8, batch=500, seed=0, step=0)
+    assert windows[:, 0].unique().tolist() == list(range(length - 8))
+    assert windows[:, -1].max() == length - 1
 
 
 def test_seeds_differ_in_each_number() -> None:

@@ -134,7 +134,7 @@ def check(row: Contestant, x: torch.Tensor, tolerance: float) -> float | None:
     (dx,) = torch.autograd.grad(ours, x, upstream)
     (expected_dx,) = torch.autograd.grad(expected, double, upstream.double())
     pairs = ((ours, expected), (dx, expected_dx))
-    error = max(float((a - b).abs().max() / b.abs().max()) for a, b in pairs)
+    error = max(float((a - b).detach().abs().max() / b.detach().abs().max()) for a, b in pairs)
     if not error <= tolerance:
         raise UserError(
             f"{row.name} differs from its definition by {error:.1e}, more than {tolerance:g}; it is not timed"

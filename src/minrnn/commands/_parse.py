@@ -28,12 +28,14 @@ def parse(kind: type[T], command: str, arguments: Sequence[str]) -> T:
 
 
 def _problem(box: str) -> str:
-    """The problem that tyro's box is about: what stands above the rule, without the deeply indented help texts."""
-    words: list[str] = []
-    for line in box.splitlines():
-        text = line.removeprefix("│").removesuffix("│").rstrip()
-        if text.startswith(" ─"):
-            break
-        if not text.startswith(("╭", "╰", " " * 8)):
-            words.append(text.strip())
-    return " ".join(words).rstrip(".")
+    """The problem that tyro's box is about: what stands between its title and the next rule, without the help texts.
+
+    The frame is missing and the rules are of hyphens where stdout has no other characters.
+    """
+    lines = [line.strip("│").rstrip() for line in box.splitlines()[1:]]
+    rules = [not line.strip("─- ") for line in lines]
+    start = rules.index(False)
+    end = rules.index(True, start) if True in rules[start:] else len(lines)
+    indents = [len(line) - len(line.lstrip()) for line in lines]
+    shown = [lines[at].strip() for at in range(start, end) if indents[at] < indents[start] + 8]
+    return " ".join(shown).rstrip(".")

@@ -20,14 +20,15 @@ CONFIG = TrainConfig(
     width=256,
     expansion=1.0,
     conv=4,
-    mlp=2.0,
-    dropout=0.0,
+    mlp=4.0,
+    dropout=0.1,
     context=256,
-    batch=16,
+    batch=8,
     minutes=1.95,
     learning_rate=4e-3,
     warmup=40,
     final_rate=0.02,
+    ema=0.99,
     evaluate_every=400,
     checkpoint_every=400,
 )
@@ -64,6 +65,8 @@ def main(arguments: Sequence[str]) -> int:
     print(
         f"held-out {result.held_out.bits_per_character:.3f} bits per character; best n-gram {bits:.3f} (order {order})"
     )
+    order, bits = best_ngram(text.train, text.held_out, smoothing="kneser-ney")
+    print(f"the strongest smoothing known for n-grams, modified Kneser-Ney, has {bits:.3f} (order {order})")
     run = load_run(config.out)
     print(f"\nA sample:\n\n{PROMPT}", end="")
     for pieces in generate(run.model, run.tokenizer, PROMPT, 400, temperature=0.8):

@@ -10,13 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from ..mixers import MinimalCell
+from ..mixers import MinimalCell, in_memory_order
 
 
 class Shell(nn.Module):
-    """Layers, directions, dropout between layers, and both memory orders, over cells that `make_cell(input_size)`
-    makes.
-    """
+    """Layers, directions, dropout between them and both memory orders, over the cells of `make_cell(input_size)`."""
 
     def __init__(
         self,
@@ -34,6 +32,9 @@ class Shell(nn.Module):
                 raise TypeError(f"{name} is {value!r}; expected an int")
             if value < 1:
                 raise ValueError(f"{name} is {value}; expected 1 or more")
+        for name, value in (("bias", bias), ("batch_first", batch_first), ("bidirectional", bidirectional)):
+            if not isinstance(value, bool):
+                raise TypeError(f"{name} is {value!r}; expected a bool (arguments stand in the order of nn.GRU's)")
         if isinstance(dropout, bool) or not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout!r}; expected a share between 0 and 1")
         if dropout and num_layers == 1:
@@ -65,7 +66,7 @@ class Shell(nn.Module):
                 h, h_last = self.cells[index](out, None if h_0 is None else h_0[index], reverse=direction == 1)
                 states.append(h)
                 last_states.append(h_last)
-            out = states[0] if directions == 1 else torch.cat(states, dim=-1)  # (B, T, directions * H)
+            out = states[0] if directions == 1 else in_memory_order(_side_by_side, *states)  # (B, T, directions * H)
             if self.dropout and layer < self.num_layers - 1:
                 out = F.dropout(out, self.dropout, self.training)
         h_n = torch.stack(last_states)  # (L * directions, B, H)
@@ -74,17 +75,18 @@ class Shell(nn.Module):
     def _check(self, x: Tensor, h_0: Tensor | None) -> None:
         if isinstance(x, PackedSequence):
             raise TypeError(
-                "x is a PackedSequence; expected a tensor: unpack it with torch.nn.utils.rnn.pad_packed_sequence"
+                "x is a PackedSequence; expected a padded tensor: "
+                f"call torch.nn.utils.rnn.pad_packed_sequence(x, batch_first={self.batch_first}) first"
             )
         layout = "(B, T, D)" if self.batch_first else "(T, B, D)"
         if x.dim() not in (2, 3) or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"x has shape {tuple(x.shape)}; expected {layout} or (T, D) with D = input_size = {self.input_size}"
             )
-        weight = next(self.parameters())
+        weight: Tensor = self.cells[0].projection.weight  # type: ignore[union-attr,assignment]
         if x.device != weight.device:
             raise ValueError(f"x is on {x.device}; expected the device of the weights, {weight.device}")
-        if x.dtype != weight.dtype and not torch.is_autocast_enabled(x.device.type):
+        if x.dtype != weight.dtype and not _autocasts(x):
             raise TypeError(
                 f"x has dtype {x.dtype}; expected that of the weights, {weight.dtype}: call x.to({weight.dtype})"
             )
@@ -109,3 +111,12 @@ class Shell(nn.Module):
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         shown += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(shown)
+
+
+def _side_by_side(*tensors: Tensor) -> Tensor:
+    return torch.cat(tensors, dim=-1)
+
+
+def _autocasts(x: Tensor) -> bool:
+    """Whether a matrix product here converts x by itself."""
+    return x.is_floating_point() and x.dtype != torch.float64 and torch.is_autocast_enabled(x.device.type)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import Any
+from typing import Any, get_type_hints
 
-from ._contract import Mixer, RecurrentState, exempt_from_weight_decay
+from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay, in_memory_order
 from ._minimal import MinGRUMixer, MinimalCell, MinLSTMMixer, mingru_cell, minlstm_cell
 
 __all__ = [
@@ -16,10 +16,13 @@ __all__ = [
     "Mixer",
     "RecurrentState",
     "build",
+    "check_sequence",
     "exempt_from_weight_decay",
     "mingru_cell",
     "minlstm_cell",
+    "in_memory_order",
     "names",
+    "options",
 ]
 
 _REGISTRY: dict[str, type[Mixer]] = {"mingru": MinGRUMixer, "minlstm": MinLSTMMixer}
@@ -44,16 +47,18 @@ def build(name: str, *, width: int, layer: int = 0, num_layers: int = 1, **chose
         chosen: options of the mixer; see its class.
 
     Raises:
-        ValueError: no such mixer or option; the message lists what there is.
+        ValueError: no such mixer or option, the message lists what there is; or a value that the option cannot take.
 
     Example:
         >>> y, state = build("mingru", width=64, expansion=2)(torch.randn(8, 100, 64))
     """
-    allowed = options(name)
-    for key in chosen:
+    mixer = _find(name)
+    allowed, kinds = options(name), get_type_hints(mixer.__init__)
+    for key, value in chosen.items():
         if key not in allowed:
             raise ValueError(f"mixer {name!r} has no option {key!r}{_near(key, allowed)}; it has {', '.join(allowed)}")
-    mixer = _find(name)
+        if not _fits(value, kinds[key]):
+            raise ValueError(f"option {key} of mixer {name!r} is {value!r}; expected {kinds[key].__name__}")
     if "layer" in inspect.signature(mixer).parameters:
         chosen |= {"layer": layer, "num_layers": num_layers}
     return mixer(width, **chosen)
@@ -63,6 +68,13 @@ def _find(name: str) -> type[Mixer]:
     if name not in _REGISTRY:
         raise ValueError(f"there is no mixer {name!r}{_near(name, _REGISTRY)}; there are {', '.join(_REGISTRY)}")
     return _REGISTRY[name]
+
+
+def _fits(value: object, kind: type) -> bool:
+    """Whether an option may have this value; an int serves as a float, but no bool serves as a number."""
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float if kind is float else kind)
 
 
 def _near(word: str, words: Any) -> str:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 
@@ -15,10 +17,8 @@ class Mixer(nn.Module):
     """Mixes a sequence over time: one direction, one layer, width D in and out.
 
     `y, state = mixer(x, state=None, *, reset=None)` serves whole sequences, chunks and single steps alike: x and y
-    are (B, T, D), state is a
-    NamedTuple of tensors with B first, and calls that hand the state on give what one call gives. `reset` (B, T) bool
-    starts a new
-    sequence at step t.
+    are (B, T, D), state is a NamedTuple of tensors with B first, and calls that hand the state on give what one call
+    gives. `reset` (B, T) bool starts a new sequence at step t.
     """
 
     width: int
@@ -32,9 +32,32 @@ class Mixer(nn.Module):
         raise NotImplementedError
 
 
+def in_memory_order(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+    """function(*inputs) for inputs (B, T, ...) in either memory order.
+
+    A time-major tensor comes as a transposed view, which a matrix product or `torch.cat` would copy: the function sees
+    it as it lies, (T, B, ...), and what it returns is transposed back.
+    """
+    if all(x.stride(0) < x.stride(1) and not x.is_contiguous() for x in inputs):
+        return function(*(x.transpose(0, 1) for x in inputs)).transpose(0, 1)
+    return function(*inputs)
+
+
+def check_sequence(x: Tensor, width: int, reset: Tensor | None) -> None:
+    """Raise where x is not (B, T, D), or reset not (B, T) bool: kernels trust the shapes that they are given."""
+    if x.dim() != 3 or x.shape[-1] != width:
+        raise ValueError(f"x has shape {tuple(x.shape)}; expected (B, T, D) with D = width = {width}")
+    if reset is None:
+        return
+    if reset.shape != x.shape[:2]:
+        raise ValueError(f"reset has shape {tuple(reset.shape)}; expected (B, T) = {tuple(x.shape[:2])}")
+    if reset.dtype != torch.bool:
+        raise TypeError(f"reset has dtype {reset.dtype}; expected torch.bool: call .bool() on it")
+
+
 def exempt_from_weight_decay(*parameters: Tensor | None) -> None:
-    """Tag parameters that weight decay would harm (gates, norms, biases, embeddings); trainers read
-    `no_weight_decay`.
+    """Tag parameters that weight decay would harm (gates, norms, biases, embeddings): trainers read the attribute
+    `no_weight_decay`. `copy.deepcopy` of a module loses it, as it loses every attribute of a parameter.
     """
     for parameter in parameters:
         if parameter is not None:

@@ -1,16 +1,15 @@
-"""minGRU and minLSTM: one stacked projection, the recurrence over it, and for the mixers a projection back to the
-model width.
-"""
+"""minGRU and minLSTM: one stacked projection, the recurrence over it, and for the mixers a projection back to D."""
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..recurrence import walk
-from ._contract import Mixer, RecurrentState, exempt_from_weight_decay
+from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay, in_memory_order
 
 ACTIVATIONS = ("identity", "g", "tanh")
 
@@ -19,7 +18,10 @@ class MinimalCell(nn.Module):
     """x (B, T, D) -> h (B, T, H): projections and recurrence, without a way back to D. `MinGRU` stacks these.
 
     The K projections are one matrix product, whose result goes to the recurrence as it is: taking it apart would cost
-        a copy.
+    a copy. Weights start as those of `nn.Linear`, uniform within 1 / sqrt(D), not within 1 / sqrt(H) like `nn.GRU`'s:
+    everything here reads D inputs and no state, and h, a mean of candidates, has their scale whatever H is.
+
+    Arguments are trusted: the mixers and layers around a cell check them.
     """
 
     def __init__(
@@ -29,15 +31,13 @@ class MinimalCell(nn.Module):
         self.recurrence = recurrence
         self.hidden_size = hidden_size
         self.projection = nn.Linear(input_size, projections * hidden_size, bias=bias, **factory)
-        exempt_from_weight_decay(
-            self.projection.weight, self.projection.bias
-        )  # as the authors' code does: it holds the gates
+        exempt_from_weight_decay(self.projection.weight, self.projection.bias)  # the gates; as the authors' code does
 
     def forward(
         self, x: Tensor, h_0: Tensor | None = None, *, reset: Tensor | None = None, reverse: bool = False
     ) -> tuple[Tensor, Tensor]:
         """x (B, T, D), h_0 (B, H), reset (B, T) -> h (B, T, H), the last state (B, H)."""
-        return walk(self.recurrence, _in_memory_order(self.projection, x), h_0, reset, reverse=reverse)
+        return walk(self.recurrence, in_memory_order(self.projection, x), h_0, reset, reverse=reverse)
 
     def extra_repr(self) -> str:
         return self.recurrence
@@ -69,9 +69,7 @@ def minlstm_cell(
     device: Any = None,
     dtype: torch.dtype | None = None,
 ) -> MinimalCell:
-    """[forget | input | candidate] = W x + b, then `minrnn.recurrence.minlstm`; `forget_bias` is added to b's forget
-    part.
-    """
+    """[forget | input | candidate] = W x + b, then `minrnn.recurrence.minlstm`; b's forget part gets `forget_bias`."""
     _check_activation(activation)
     if forget_bias and not bias:
         raise ValueError(f"forget_bias is {forget_bias}, but bias is False; expected bias=True or forget_bias=0")
@@ -86,18 +84,24 @@ def minlstm_cell(
 class _MinimalMixer(Mixer):
     """cell, then Linear(H, D)."""
 
-    def __init__(self, width: int, cell: MinimalCell) -> None:
+    def __init__(self, width: int, cell: MinimalCell, bias: bool) -> None:
         super().__init__()
         self.width = width
         self.cell = cell
-        self.down = nn.Linear(cell.hidden_size, width)
+        self.down = nn.Linear(cell.hidden_size, width, bias=bias)
         exempt_from_weight_decay(self.down.bias)
 
     def forward(
         self, x: Tensor, state: RecurrentState | None = None, *, reset: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
-        h, h_last = self.cell(x, None if state is None else state.h, reset=reset)
-        return self.down(h), RecurrentState(h_last)
+        check_sequence(x, self.width, reset)
+        h_0 = None if state is None else state.h
+        if h_0 is not None and h_0.shape != (len(x), self.cell.hidden_size):
+            raise ValueError(
+                f"state.h has shape {tuple(h_0.shape)}; expected (B, H) = {(len(x), self.cell.hidden_size)}"
+            )
+        h, h_last = self.cell(x, h_0, reset=reset)
+        return in_memory_order(self.down, h), RecurrentState(h_last)
 
     def initial_state(self, batch_size: int) -> RecurrentState:
         weight = self.down.weight
@@ -112,10 +116,12 @@ class MinGRUMixer(_MinimalMixer):
         width: D.
         expansion: hidden width H = round(expansion * D). Default 1.
         activation: of the candidate, "identity", "g" or "tanh".
+        bias: add one to every projection. Default True.
     """
 
-    def __init__(self, width: int, *, expansion: float = 1.0, activation: str = "identity") -> None:
-        super().__init__(width, mingru_cell(width, expanded(width, expansion), activation=activation))
+    def __init__(self, width: int, *, expansion: float = 1.0, activation: str = "identity", bias: bool = True) -> None:
+        cell = mingru_cell(width, expanded(width, expansion), bias=bias, activation=activation)
+        super().__init__(width, cell, bias)
 
 
 class MinLSTMMixer(_MinimalMixer):
@@ -127,6 +133,7 @@ class MinLSTMMixer(_MinimalMixer):
         activation: of the candidate, "identity", "g" or "tanh".
         normalize: divide both gates by their sum, as in the paper; False as in the authors' code.
         forget_bias: added to the bias of the forget gate at the start; the paper raises it to train faster.
+        bias: add one to every projection. Default True.
     """
 
     def __init__(
@@ -137,23 +144,24 @@ class MinLSTMMixer(_MinimalMixer):
         activation: str = "identity",
         normalize: bool = True,
         forget_bias: float = 0.0,
+        bias: bool = True,
     ) -> None:
-        options = {"activation": activation, "normalize": normalize, "forget_bias": forget_bias}
-        super().__init__(width, minlstm_cell(width, expanded(width, expansion), **options))  # type: ignore[arg-type]
+        cell = minlstm_cell(
+            width,
+            expanded(width, expansion),
+            bias=bias,
+            activation=activation,
+            normalize=normalize,
+            forget_bias=forget_bias,
+        )
+        super().__init__(width, cell, bias)
 
 
 def expanded(width: int, expansion: float) -> int:
     """round(expansion * width), at least 1."""
-    if not expansion > 0:
-        raise ValueError(f"expansion is {expansion}; expected more than 0")
+    if not 0 < expansion < math.inf:
+        raise ValueError(f"expansion is {expansion}; expected more than 0, and finite")
     return max(1, round(expansion * width))
-
-
-def _in_memory_order(linear: nn.Linear, x: Tensor) -> Tensor:
-    """linear(x) for x (B, T, D) in either memory order: on a transposed view nn.Linear would copy its input."""
-    if x.stride(0) < x.stride(1) and not x.is_contiguous():
-        return linear(x.transpose(0, 1)).transpose(0, 1)  # type: ignore[no-any-return]
-    return linear(x)  # type: ignore[no-any-return]
 
 
 def _check_activation(activation: str) -> None:

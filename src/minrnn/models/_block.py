@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fused import causal_conv, dropout_add, gelu_dropout, rms_norm
-from ..mixers import Mixer, exempt_from_weight_decay
+from ..mixers import Mixer, check_sequence, exempt_from_weight_decay
 
 
 class BlockState(NamedTuple):
@@ -44,6 +44,7 @@ class Block(nn.Module):
         self, x: Tensor, state: BlockState | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, BlockState]:
         """x (B, T, D) -> y (B, T, D), state."""
+        check_sequence(x, self.mixer.width, reset)
         window, mixer_state = (None, None) if state is None else state
         if self.conv is not None:
             y, window = self.conv(x, window, reset)
@@ -85,7 +86,8 @@ class _Conv(nn.Module):
         exempt_from_weight_decay(self.weight, self.bias)
 
     def forward(self, x: Tensor, window: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Tensor]:
-        return causal_conv(self.norm(x), self.weight, self.bias, window, reset)
+        y, window = causal_conv(self.norm(x), self.weight, self.bias, window, reset)
+        return y, window.clone()  # a view would keep the whole chunk alive as long as the state
 
     def initial_window(self, batch_size: int) -> Tensor:
         D, W = self.weight.shape

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 
 from ..mixers import exempt_from_weight_decay
 from ._block import Norm
+from ._pattern import parse_pattern
 from ._stack import Stack, StackState
 
 
@@ -16,7 +18,7 @@ class LanguageModelConfig:
     """Everything that decides a language model's parameters.
 
     Raises:
-        ValueError: a value is out of range; the message says which.
+        ValueError: a value is out of range, or the pattern cannot be read; the message says which.
     """
 
     vocabulary_size: int  # V
@@ -29,12 +31,13 @@ class LanguageModelConfig:
 
     def __post_init__(self) -> None:
         for name, lowest in (("vocabulary_size", 1), ("width", 1), ("conv", 0), ("mlp", 0)):
-            if getattr(self, name) < lowest:
+            if not lowest <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {lowest} or more")
-        if not self.expansion > 0:
-            raise ValueError(f"expansion is {self.expansion}; expected more than 0")
+        if not 0 < self.expansion < math.inf:
+            raise ValueError(f"expansion is {self.expansion}; expected more than 0, and finite")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected 0 or more and less than 1")
+        parse_pattern(self.pattern)
 
 
 class LanguageModel(nn.Module):
@@ -75,9 +78,7 @@ class LanguageModel(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Unit variance into every part; parts that write to the residual stream are scaled down by its depth
-        (GPT-2's rule).
-        """
+        """Unit variance into every part; what writes to the residual stream is scaled by its depth, as in GPT-2."""
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=0.02)
         depth = 2 * len(self.stack.blocks)
@@ -92,14 +93,16 @@ class LanguageModel(nn.Module):
         """tokens (B, T) -> logits (B, T, V), state."""
         if tokens.dim() != 2:
             raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected (B, T)")
-        if tokens.is_floating_point():
+        if tokens.dtype not in (torch.int64, torch.int32):
             raise TypeError(f"tokens has dtype {tokens.dtype}; expected torch.int64: call .long() on it")
-        if reset is not None and (reset.shape != tokens.shape or reset.dtype != torch.bool):
+        try:
+            x = self.embedding(tokens)  # (B, T, D)
+        except IndexError:
+            V = self.config.vocabulary_size
             raise ValueError(
-                f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; "
-                f"expected (B, T) = {tuple(tokens.shape)}, torch.bool"
-            )
-        x = F.dropout(self.embedding(tokens), self.config.dropout, self.training)  # (B, T, D)
+                f"tokens run from {int(tokens.min())} to {int(tokens.max())}; expected 0 <= token < V = {V}"
+            ) from None
+        x = F.dropout(x, self.config.dropout, self.training)
         x, state = self.stack(x, state, reset)
         return self.head(self.norm(x)), state
 

@@ -7,6 +7,8 @@ from typing import Any
 
 Part = tuple[str, dict[str, Any]]
 
+MOST = 10_000  # blocks; more is a slip of the keyboard, and would fill the memory before anything fails
+
 _TOKEN = re.compile(r"\s*(?:(?P<name>[a-z_][a-z_0-9]*)(?::(?P<options>[^\s()*]+))?|(?P<times>\*\s*\d+)|(?P<mark>[()]))")
 _WORDS: dict[str, Any] = {"true": True, "false": False, "none": None}
 
@@ -15,8 +17,7 @@ def parse_pattern(pattern: str) -> list[Part]:
     """The mixers of a stack from bottom to top, as (name, options).
 
     A pattern is a row of names separated by spaces; `*N` repeats the name or the parentheses before it;
-    `:key=value,key=value` gives a
-    name options, whose values are numbers, true, false, none or words.
+    `:key=value,key=value` gives a name options, whose values are numbers, true, false, none or words.
 
     Raises:
         ValueError: the pattern cannot be read; the message points at the place.
@@ -33,6 +34,7 @@ def parse_pattern(pattern: str) -> list[Part]:
     while at < len(pattern.rstrip()):
         match = _TOKEN.match(pattern, at)
         if match is None:
+            at += len(pattern[at:]) - len(pattern[at:].lstrip())
             raise _error(pattern, at, "expected a mixer's name, *N, ( or )")
         start, at = match.end() - len(match.group().lstrip()), match.end()
         if match["name"]:
@@ -45,6 +47,8 @@ def parse_pattern(pattern: str) -> list[Part]:
             times = int(match["times"][1:])
             if times < 1:
                 raise _error(pattern, start, "expected a number of 1 or more after *")
+            if len(groups[-1]) + len(newest) * (times - 1) > MOST:
+                raise _error(pattern, start, f"expected at most {MOST} blocks in all")
             groups[-1] += newest * (times - 1)
             repeatable = False
         elif match["mark"] == "(":
@@ -73,6 +77,8 @@ def _options(pattern: str, at: int, text: str | None) -> dict[str, Any]:
         key, equals, value = option.partition("=")
         if not (key and equals and value):
             raise _error(pattern, at, f"expected key=value, got {option!r}")
+        if key in options:
+            raise _error(pattern, at, f"option {key!r} is given twice")
         options[key] = _value(value)
         at += len(option) + 1
     return options

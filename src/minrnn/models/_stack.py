@@ -18,9 +18,8 @@ class Stack(nn.Module):
         expansion: default of every mixer's option `expansion`.
         conv, mlp, dropout: of each `Block`.
 
-    Call: `y, state = stack(x, state=None, reset=None)`, x and y (B, T, D). T single steps, or any chunks, that hand
-        the state on give
-    what one call gives.
+    Call: `y, state = stack(x, state=None, reset=None)`, x and y (B, T, D). T single steps, or any chunks, that hand the
+    state on give what one call gives.
 
     Raises:
         ValueError: the pattern, a mixer's name or an option is not known.
@@ -48,6 +47,10 @@ class Stack(nn.Module):
         self, x: Tensor, state: StackState | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, StackState]:
         """x (B, T, D) -> y (B, T, D), state."""
+        if state is not None and len(state) != len(self.blocks):
+            raise ValueError(
+                f"state is that of {len(state)} blocks; expected {len(self.blocks)}: it comes from another model"
+            )
         states = []
         for index, block in enumerate(self.blocks):
             x, block_state = block(x, None if state is None else state[index], reset)

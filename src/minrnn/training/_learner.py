@@ -47,8 +47,9 @@ class Learner:
 
     def close(self) -> None:
         """Let go of the process group, which torch cannot close while DistributedDataParallel holds it."""
-        self._loss = None
-        gc.collect()
+        if isinstance(self._loss, DistributedDataParallel):
+            self._loss = None
+            gc.collect()
 
     def update(self, tokens: NDArray[np.integer], step: int, rate: float) -> Update:
         """Update `step`, at this learning rate, from windows of `tokens`. Raises UserError where it diverges."""
@@ -91,7 +92,8 @@ class Learner:
         if self.average is not None:
             keep = min(self.config.ema, (step + 1) / (step + 10))
             with torch.no_grad():
-                torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - keep)
+                for mean, weight in zip(self.average.parameters(), self.model.parameters(), strict=True):
+                    mean.lerp_(weight, 1 - keep)
 
 
 class _Loss(nn.Module):

@@ -67,11 +67,9 @@ class Trainer:
         """Write config.json."""
         Settings(self.config, self.corpus.tokenizer.vocabulary_size, self.corpus.sha256).save(self.folder)
 
-    def restore(self, state: State) -> None:
-        """Take up the newest checkpoint, whose `state` was read before, once the best weights are seen to load."""
+    def restore(self) -> None:
+        """Take up the newest checkpoint."""
         learner = self.learner
-        if state.best is not None:
-            read_weights(self.folder.best, learner.model)
         self.state = load_checkpoint(self.folder.last, learner.model, learner.optimizer, learner.average)
 
     def run(self, should_stop: Callable[[], bool]) -> RunResult:

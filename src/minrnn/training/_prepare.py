@@ -17,7 +17,7 @@ from ._loop import Trainer
 from ._metrics import check_board
 from ._precision import resolve_device, resolve_precision
 from ._progress import Display
-from ._run import load_run_tokenizer
+from ._run import load_run_tokenizer, read_best
 
 
 def prepare(run: RunFolder, settings: Settings, state: State | None, group: Group, show: Display) -> Trainer:
@@ -34,14 +34,18 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     device = resolve_device(config, group.local_rank)
     config = dataclasses.replace(config, precision=resolve_precision(config, device))
     show.say(f"reading {config.data}")
-    size = settings.vocabulary_size
-    tokenizer = load_run_tokenizer(run, size) if state is not None and size is not None else None
+    tokenizer = None
+    if state is not None:
+        size = settings.vocabulary_size or 0  # a run with a checkpoint has one; 0 fits no tokenizer
+        tokenizer = load_run_tokenizer(run, size)
+        if state.best is not None:
+            read_best(run, config, size)  # they may be needed only at the end, hours from now
     corpus = group.lead(lambda: load_corpus(config, tokenizer))
     if settings.text_sha256 not in (None, corpus.sha256):
         raise UserError(f"the text {config.data} changed since {run.path} began; put it back, or start a new run")
     trainer = Trainer(run, config, corpus, group, device, show)
     if state is not None:
-        trainer.restore(state)
+        trainer.restore()
     else:
         group.lead(lambda: _begin(run, trainer))
     parameters = sum(parameter.numel() for parameter in trainer.learner.model.parameters())

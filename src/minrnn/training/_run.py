@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from minrnn.data import Tokenizer, load_tokenizer
 from minrnn.errors import UserError
@@ -49,6 +50,13 @@ def load_run_tokenizer(run: RunFolder, vocabulary_size: int) -> Tokenizer:
     return tokenizer
 
 
+def read_best(run: RunFolder, config: TrainConfig, vocabulary_size: int) -> dict[str, Tensor]:
+    """The best weights. Raises UserError where they are not those of the model that `config` describes."""
+    with torch.device("meta"):  # a config.json of another size must not claim all memory before it is found out
+        model = build_model(config, vocabulary_size)
+    return read_weights(run.best, model)
+
+
 @dataclass(frozen=True)
 class Run:
     """A trained model with all that is needed to use it."""
@@ -71,8 +79,7 @@ def load_run(folder: str | os.PathLike[str], device: str | torch.device = "cpu")
     if settings.vocabulary_size is None or not run.best.is_file():
         raise UserError(f"{run.path} has no model.safetensors yet: go on with minrnn train --resume {run.path}")
     tokenizer = load_run_tokenizer(run, settings.vocabulary_size)
-    with torch.device("meta"):  # compared first: a config.json of another size must not claim all memory
-        weights = read_weights(run.best, build_model(settings.config, settings.vocabulary_size))
+    weights = read_best(run, settings.config, settings.vocabulary_size)
     model = build_model(settings.config, settings.vocabulary_size)
     model.load_state_dict(weights)
     return Run(run.path, settings.config, model.to(device).eval(), tokenizer)

@@ -82,7 +82,7 @@ def resume(
     with process_group() as group, ExitStack() as stack:
         settings = group.lead(lambda: Settings.load(run))
         group.lead(lambda: stack.enter_context(locked(run.path)))
-        state = group.lead(lambda: read_state(run.last) if run.last.is_file() else None)
+        state = group.lead(lambda: read_state(run.last) if run.last.exists() else None)
         show = _display(quiet or not group.first, stack)
         if state is not None and state.finished:
             show.say(f"{run.path} is finished: {state.step} steps")

@@ -1,0 +1,75 @@
+"""minrnn bench: what it prints and writes, and that it does not time what is wrong."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from minrnn.commands import _bench_layers, main
+from minrnn.commands._contestants import Contestant, contestants
+from minrnn.commands._timing import interleaved_medians
+
+
+def test_layers_are_checked_timed_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record, picture = tmp_path / "layers.json", tmp_path / "layers.png"
+    words = ["--sizes", "2x9x8", "--lengths", "4", "8", "--repeats", "1", "--no-memory", "--json", str(record)]
+    assert main(["bench", "layers", *words, "--picture", str(picture)]) == 0
+    written = json.loads(record.read_text())
+    (size,) = written["sizes"]
+    assert (size["batch"], size["length"], size["width"]) == (2, 9, 8)
+    rows = {row["name"]: row for row in size["rows"]}
+    assert {"2 projections", "MinGRU (cpu)", "MinLSTM (logspace)", "nn.GRU", "nn.LSTM", "GRUCell loop"} <= rows.keys()
+    assert all(row["milliseconds"] > 0 for row in rows.values())
+    assert rows["MinGRU (cpu)"]["error"] < 1e-5
+    assert [size["length"] for size in written["sweep"]] == [4, 8]
+    assert written["versions"]["torch"] == torch.__version__
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "MinGRU (cpu)" in capsys.readouterr().out
+
+
+def test_memory_is_measured_in_a_process_of_its_own() -> None:
+    peak = _bench_layers.in_new_process(
+        "minrnn.commands._bench_layers", "2 projections", "16", "256", "64", "float32", "0"
+    )
+    output, gradient = 16 * 256 * 128 * 4, 16 * 256 * 64 * 4
+    assert peak is None or output + gradient <= peak < 4 * (output + gradient) + 30e6
+
+
+def test_a_contestant_that_is_wrong_is_not_timed() -> None:
+    right = next(row for row in contestants(8, torch.float32, peers=False) if row.name == "MinGRU (cpu)")
+    wrong = Contestant("wrong", lambda x: 1.1 * right.call(x), right.parameters, right.reference)
+    x = torch.randn(2, 9, 8, requires_grad=True)
+    assert _bench_layers.check(right, x, 2e-2) < 1e-5  # type: ignore[operator]
+    with pytest.raises(ValueError, match="wrong differs from its definition by"):
+        _bench_layers.check(wrong, x, 2e-2)
+
+
+def test_repeats_are_interleaved_and_the_first_round_does_not_count() -> None:
+    order: list[str] = []
+    runs = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
+    assert interleaved_medians(runs, 2, lambda text: None).keys() == {"a", "b"}
+    assert order == ["a", "b"] * 3
+
+
+def test_model(tmp_path: Path) -> None:
+    record = tmp_path / "model.json"
+    words = ["--pattern", "mingru*1", "--width", "8", "--batch", "2", "--context", "8", "--tokens", "30"]
+    assert main(["bench", "model", *words, "--repeats", "1", "--json", str(record)]) == 0
+    written = json.loads(record.read_text())
+    assert written["step_milliseconds"].keys() >= {"model float32", "matrix products bfloat16"}
+    assert set(written["tokens_per_second"]) == {"at the start", "after 30 tokens"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["layers", "--sizes", "4x32"], "--sizes has '4x32'; it takes BATCHxLENGTHxWIDTH"),
+        (["layers", "--repeats", "0"], "--repeats is 0; it takes 1 or more"),
+        (["boats"], "there is no benchmark 'boats'; there are layers and model"),
+    ],
+)
+def test_mistakes_end_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", *words]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1

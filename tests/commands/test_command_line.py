@@ -1,0 +1,153 @@
+"""What a person meets at the command line: help, results, and one clear line for each mistake."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+
+from minrnn.commands import COMMANDS, main
+from minrnn.training import evaluate, load_run
+
+
+def said(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The one line that a mistake gives."""
+    capsys.readouterr()
+    assert main(arguments) == 2
+    output = capsys.readouterr()
+    lines = [line for line in output.err.splitlines() if not line.startswith("reading ")]
+    assert output.out == ""
+    assert len(lines) == 1, lines
+    assert lines[0].startswith(f"minrnn {arguments[0]}: ")
+    return lines[0]
+
+
+def test_usage_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    output = capsys.readouterr().out
+    assert all(f"  {command} " in output for command in COMMANDS)
+    assert main([]) == 2
+
+
+@pytest.mark.parametrize("command", ["train", "generate", "evaluate", "demo"])
+def test_help_teaches(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([command, "--help"])
+    assert end.value.code == 0
+    output = capsys.readouterr().out
+    assert f"Example:  minrnn {command}" in output
+    assert "(default:" in output
+    assert "None" not in output
+
+
+def test_train_says_how_good_the_model_is(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["train", *options, "--steps", "8", "--out", str(tmp_path / "run")]) == 0
+    output = capsys.readouterr()
+    assert output.out.startswith("held-out ")
+    assert f"minrnn generate {tmp_path / 'run'}" in output.out
+    assert "step 8: held-out" in output.err
+    assert main(["train", "--resume", str(tmp_path / "run")]) == 0
+    assert "is finished: 8 steps" in capsys.readouterr().err
+
+
+def test_evaluate_prints_json(run: Path, text: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    loaded = load_run(run)
+    content = text.read_text()
+    capsys.readouterr()
+    for split, part in (("val", content[1800:]), ("train", content[:1800]), ("all", content)):
+        assert main(["evaluate", str(run), "--data", str(text), "--split", split, "--json"]) == 0
+        figures = json.loads(capsys.readouterr().out)
+        expected = evaluate(loaded.model, loaded.tokenizer.encode(part)).nats_per_token
+        assert figures == {
+            "nats_per_token": expected,
+            "bits_per_character": pytest.approx(expected / math.log(2)),
+            "tokens": len(part) - 1,
+        }
+
+
+def test_evaluate_takes_the_held_out_part_of_the_training_text(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["evaluate", str(run), "--json"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    last = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    assert figures["nats_per_token"] == last["best_nats_per_token"]
+    assert main(["evaluate", str(run)]) == 0
+    assert f"{figures['nats_per_token']:.4f} nats per token" in capsys.readouterr().out
+
+
+def test_generate_prints_the_prompt_and_the_samples(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    command = ["generate", str(run), "--prompt", "sheep", "--tokens", "20", "--seed", "3"]
+    assert main(command) == 0
+    first = capsys.readouterr().out
+    assert first.startswith("sheep")
+    assert len(first) == len("sheep") + 20 + 1
+    assert main(command) == 0
+    assert capsys.readouterr().out == first
+    assert main([*command, "--batch", "2"]) == 0
+    assert capsys.readouterr().out.count("sheep") >= 2
+
+
+MISTAKES = [
+    ([], "--data STR --out STR"),
+    (["--data", "x"], "Missing"),
+    (["--steps", "ten"], "--steps"),
+    (["--precision", "float8"], "--precision"),
+    (["--steps", "3", "--wdth", "3"], "--wdth"),
+    (["--steps", "3", "--minutes", "3"], "not both"),
+    (["--steps", "3", "--dropout", "1.5"], "--dropout is 1.5"),
+    (["--steps", "3", "--data", "nowhere"], "nowhere"),
+    (["--steps", "3", "--pattern", "mingro*2"], "mingro"),
+    (["--steps", "3", "--context", "1999"], "--context below 1800"),
+    (["--steps", "3", "--tokens", "words"], "words"),
+    (["--resume", "nowhere"], "nowhere"),
+    (["--resume", "nowhere", "--width", "3"], "--width"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "problem"), MISTAKES)
+def test_mistakes_in_train(
+    arguments: list[str], problem: str, options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = [*options, "--out", str(tmp_path / "run")] if "--steps" in arguments else []
+    assert problem in said(capsys, "train", *given, *arguments)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [(b"", "characters"), (b"a", "characters"), (b"\xff\xfe" * 50, "UTF-8")],
+    ids=["empty", "one character", "undecodable"],
+)
+def test_mistakes_in_the_text(
+    content: bytes, problem: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "text.txt"
+    file.write_bytes(content)
+    for arguments in (["train", "--out", str(tmp_path / "run"), "--steps", "3"], ["evaluate", str(run)]):
+        line = said(capsys, *arguments, "--data", str(file))
+        assert str(file) in line
+        assert problem in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_mistakes_elsewhere(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "folder").mkdir()
+    for arguments, problem in (
+        (["sing"], "there is no command 'sing'"),
+        (
+            ["train", "--out", str(tmp_path / "run"), "--steps", "3", "--data", str(tmp_path / "folder")],
+            "no text files",
+        ),
+        (["generate"], "RUN"),
+        (["generate", str(tmp_path)], "config.json"),
+        (["generate", str(run), "--prompt", "ΩΩ"], "Ω"),
+        (["generate", str(run), "--tokens", "-1"], "--tokens is -1"),
+        (["generate", str(run), "--temperature", "-1"], "--temperature is -1"),
+        (["evaluate", str(run), "--split", "test"], "test"),
+        (["evaluate", str(run), "--data", "nowhere"], "nowhere"),
+        (["demo", "--minutes", "0", "--out", str(tmp_path / "demo")], "how long"),
+    ):
+        assert problem in said(capsys, *arguments)
