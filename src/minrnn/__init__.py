@@ -1,13 +1,25 @@
 """Minimal recurrent networks that train at the speed of matrix multiplication and run step by step in constant memory.
 
-    from minrnn import MinGRU, MinLSTM            # called like nn.GRU
-    from minrnn.recurrence import mingru, minlstm # the recurrences alone
-    from minrnn.models import LanguageModel       # blocks, stacks and a language model
+    from minrnn import MinGRU, MinLSTM             # called like nn.GRU
+    from minrnn.recurrence import mingru, minlstm  # the recurrences alone
+    from minrnn.models import LanguageModel        # blocks, stacks and a language model
 
 Source: "Were RNNs All We Needed?", arXiv 2410.01201.
 """
 
-from minrnn.layers import MinGRU, MinLSTM
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from minrnn.layers import MinGRU, MinLSTM
 
 __version__ = "0.1.0"
 __all__ = ["MinGRU", "MinLSTM", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """The layers, imported when they are asked for: `minrnn --help` need not wait for torch."""
+    if name in ("MinGRU", "MinLSTM"):
+        from minrnn import layers
+
+        return getattr(layers, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -7,14 +7,29 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .._vjp import vjp
+from .._autograd import nothing_to_record, vjp
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 
 def fusable(*tensors: Tensor) -> bool:
-    """Whether the Numba kernels can take these tensors here; elsewhere the definitions run."""
-    return not torch.compiler.is_compiling() and all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
+    """Whether the Numba kernels can take these tensors here; elsewhere, and under `torch.func`, the definitions run."""
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+        return False
+    return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
+
+
+def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
+    """`function.apply(*arguments)`, past its bookkeeping where there is nothing to record."""
+    if nothing_to_record():
+        return function.forward(_Forgetful(), *arguments)  # type: ignore[no-any-return]
+    return function.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
+
+
+class _Forgetful:
+    """The context of a function that has no backward pass."""
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
 
 
 def working_dtype(x: Tensor) -> torch.dtype:

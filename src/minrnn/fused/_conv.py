@@ -8,7 +8,7 @@ from torch import Tensor
 from ..kernels import conv
 from ..kernels._threads import parallel
 from . import _definitions
-from ._common import differentiable_gradients, flat, fusable, working_dtype
+from ._common import apply, differentiable_gradients, flat, fusable, working_dtype
 
 
 def causal_conv(
@@ -50,7 +50,7 @@ def causal_conv(
     full = torch.cat([window.to(x.dtype), x], dim=1)  # (B, W-1+T, D)
     reach = None if reset is None else _reach(reset, W)
     if fusable(full, weight, bias):
-        y = _CausalConv.apply(full, weight, bias, reach)  # type: ignore[no-untyped-call]
+        y = apply(_CausalConv, full, weight, bias, reach)
     else:
         y = _definitions.causal_conv(full, weight, bias, reach).to(x.dtype)
     window = full[:, T:]

@@ -10,7 +10,7 @@ from torch import Tensor
 from ..kernels import rows
 from ..kernels._threads import parallel
 from . import _definitions
-from ._common import differentiable_gradients, flat, fusable
+from ._common import apply, differentiable_gradients, flat, fusable
 
 Draw = tuple[int, int, float]  # seed, threshold of the random bits, and the factor of a kept element
 
@@ -31,7 +31,7 @@ def gelu_dropout(x: Tensor, p: float = 0.0, training: bool = True) -> Tensor:
     """
     p = _check(p, training)
     if fusable(x):
-        return _GELUDropout.apply(x, _draw(p))  # type: ignore[no-any-return,no-untyped-call]
+        return apply(_GELUDropout, x, _draw(p))
     return F.dropout(F.gelu(x, approximate="tanh"), p, training)
 
 
@@ -49,7 +49,7 @@ def dropout_add(residual: Tensor, x: Tensor, p: float = 0.0, training: bool = Tr
     """
     p = _check(p, training)
     if p and fusable(residual, x) and residual.shape == x.shape:
-        return _DropoutAdd.apply(residual, x, _draw(p))  # type: ignore[no-any-return,no-untyped-call]
+        return apply(_DropoutAdd, residual, x, _draw(p))
     return residual + F.dropout(x, p, training)
 
 

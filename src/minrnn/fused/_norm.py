@@ -8,7 +8,7 @@ from torch import Tensor
 from ..kernels import rows
 from ..kernels._threads import parallel
 from . import _definitions
-from ._common import autocast_dtype, differentiable_gradients, flat, fusable, working_dtype
+from ._common import apply, autocast_dtype, differentiable_gradients, flat, fusable, working_dtype
 
 
 def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
@@ -31,7 +31,7 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
             f"weight has shape {tuple(weight.shape)}; expected (D,) = ({x.shape[-1]},), the last axis of x"
         )
     if fusable(x, weight):
-        return _RMSNorm.apply(x, weight, eps)  # type: ignore[no-any-return,no-untyped-call]
+        return apply(_RMSNorm, x, weight, eps)
     return _definitions.rms_norm(x.to(working_dtype(x)), weight, eps).to(x.dtype)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._vjp import vjp
+from .._autograd import nothing_to_record, vjp
 from . import _backend
 from ._definitions import RECURRENCES, definition
 from ._layout import empty_rows
@@ -49,6 +49,8 @@ def walk(
         return h.half(), h_last
     if torch.compiler.is_compiling():
         return _walk_op(inputs, h0, reset, recurrence, reverse, chosen)  # type: ignore[no-any-return]
+    if nothing_to_record():
+        return _Walk.forward(inputs, h0, reset, recurrence, reverse, chosen)
     return _Walk.apply(inputs, h0, reset, recurrence, reverse, chosen)  # type: ignore[no-any-return,no-untyped-call]
 
 
