@@ -1,49 +1,46 @@
-# Everything runs in .venv, which the first target makes from any Python 3.11 or newer: `make demo PYTHON=python3.13` chooses one.
+# Everything runs in .venv, which is made from the first Python that works; `make demo PYTHON=python3.13` chooses one.
+# On Linux, `PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make demo` takes the CPU build of torch: 0.2 GB, not 3.
+SUITS := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 15))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
-	$$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+	$$python -c '$(SUITS)' >/dev/null 2>&1 && echo $$python && break; done)
+REFUSAL = $(or $(PYTHON),no python3 on PATH) will not do: this needs Python 3.11 to 3.14 with venv and ensurepip \
+	(on Debian: apt install python3-venv); name one with PYTHON=...
+CONSTRAINTS ?= constraints.txt
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --constraint constraints.txt
 
 help: ## list what make can do
-	@sed -n 's/^\([a-z-]*\):.*## /  make \1|/p' Makefile | column -t -s '|'
+	@sed -n 's/^\([a-z]*\):.*## /  make \1	/p' $(MAKEFILE_LIST)
 
 demo: .venv/train ## train a character model for two minutes, measure it, and write with it
-	$(BIN)/minrnn demo
+	@$(BIN)/python -m minrnn demo
 
-test: .venv/dev ## linter, type checker and all tests
+test: lint ## linter, type checker and all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/dev ## linter and type checker alone
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
-	$(BIN)/python -m pytest
-
-bench: .venv/train ## time the layers and the language model side by side with torch's own
-	$(BIN)/minrnn bench layers
-	$(BIN)/minrnn bench model
 
 format: .venv/dev ## let the linter mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+bench: .venv/train ## time the layers and the language model side by side with torch's own
+	$(BIN)/python -m minrnn bench layers
+	$(BIN)/python -m minrnn bench model
+
 clean: ## remove .venv and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Stamps are written last, so that an installation cut short is made anew.
-.venv/python:
-	@test -n "$(PYTHON)" || { echo 'make: no Python 3.11 or newer with venv and ensurepip is on PATH; install one (Debian: apt install python3-venv) or give PYTHON=/path/to/python3' >&2; exit 2; }
-	@echo 'making .venv with $(PYTHON)'
-	@$(PYTHON) -m venv --clear .venv
+# The files .venv/train and .venv/dev say what is installed. They are written last, so what was cut short is done again.
+.venv/train .venv/dev: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(wildcard $(BIN)/python),,ALWAYS)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+		'$(PYTHON)' -c '$(SUITS)' >/dev/null 2>&1 || { echo '$(REFUSAL)' >&2; exit 2; }; \
+		echo 'making .venv with $(PYTHON)'; '$(PYTHON)' -m venv --clear .venv; }
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
-.venv/train: .venv/python pyproject.toml constraints.txt
-	@echo 'installing minrnn into .venv (torch is about 200 MB: a minute or two)'
-	@$(PIP) --editable '.[train]'
-	@touch $@
-
-.venv/dev: .venv/train
-	@echo 'installing what the tests need'
-	@$(PIP) --editable '.[train,dev]'
-	@touch $@
-
-.PHONY: help demo test bench format clean
+.PHONY: help demo test lint format bench clean ALWAYS
 .DEFAULT_GOAL := help

@@ -47,8 +47,8 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 
 def flat(x: Tensor) -> np.ndarray[Any, Any]:
     """A contiguous tensor as a flat array; bfloat16 as uint16."""
-    x = x.detach().reshape(-1)
-    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy()
+    x = x.detach()
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
 
 
 def differentiable_gradients(

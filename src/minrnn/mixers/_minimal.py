@@ -8,10 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..recurrence import walk
+from ..recurrence import ACTIVATIONS, walk
 from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay, in_memory_order
-
-ACTIVATIONS = ("identity", "g", "tanh")
 
 
 class MinimalCell(nn.Module):

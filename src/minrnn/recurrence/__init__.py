@@ -9,6 +9,7 @@ Shapes: B batch, T time, H hidden width; inputs and h are (B, T, H), h0 and h_la
 """
 
 from ._backend import backend
+from ._definitions import ACTIVATIONS as ACTIVATIONS
 from ._ops import linear_recurrence, mingru, minlstm
 from ._walk import walk as walk
 

@@ -16,9 +16,11 @@ from ._layout import empty_rows, fresh_state, parts, rows
 
 def _flat(x: Tensor) -> np.ndarray[Any, Any]:
     """All memory from the first to the last element of x, as a flat array; bfloat16 as uint16."""
-    extent = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else 0
-    flat = x.detach().as_strided((extent,), (1,))
-    return (flat.view(torch.uint16) if flat.dtype == torch.bfloat16 else flat).numpy()
+    x = x.detach()
+    if not x.is_contiguous():
+        extent = 1 + sum((n - 1) * s for n, s in zip(x.shape, x.stride(), strict=True)) if x.numel() else 0
+        x = x.as_strided((extent,), (1,))
+    return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
 
 
 def _at(x: Tensor, reverse: bool) -> tuple[int, int, int]:
