@@ -45,7 +45,8 @@ def _exp32(x):
     p = p * r + np.float32(1.6666665459e-1)
     p = p * r + np.float32(5.0000001201e-1)
     p = p * r * r + r + np.float32(1.0)
-    return as_float32(np.int32(as_int32(p) + np.int32(as_int32(shifted) << 23)))
+    power = as_float32(np.int32(as_int32(p) + np.int32(as_int32(shifted) << 23)))
+    return power if x == x else x  # the bits of a NaN would be added to as well, and could become a number
 
 
 def exp(x):

@@ -112,14 +112,21 @@ def linear_recurrence(
     return walk("linear", torch.cat([a, b], dim=-1), h0, reset, reverse=reverse)
 
 
+_DTYPES = (torch.float32, torch.float64, torch.bfloat16, torch.float16)
+
+
 def _check(inputs: dict[str, Tensor], h0: Tensor | None, reset: Tensor | None, activation: str) -> None:
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; expected one of {', '.join(map(repr, ACTIVATIONS))}")
+    for name, value in {**inputs, "h0": h0, "reset": reset}.items():
+        if not (isinstance(value, Tensor) or (value is None and name in ("h0", "reset"))):
+            raise TypeError(f"{name} is a {type(value).__name__}; expected a Tensor: call torch.as_tensor on it")
     (first_name, first), *others = inputs.items()
     if first.dim() != 3:
         raise ValueError(f"{first_name} has shape {tuple(first.shape)}; expected (B, T, H)")
-    if not first.is_floating_point():
-        raise TypeError(f"{first_name} has dtype {first.dtype}; expected a floating dtype: call .float() on it")
+    if first.dtype not in _DTYPES:
+        allowed = ", ".join(str(dtype).removeprefix("torch.") for dtype in _DTYPES)
+        raise TypeError(f"{first_name} has dtype {first.dtype}; expected one of {allowed}: call .float() on it")
     for name, tensor in others:
         if tensor.shape != first.shape:
             raise ValueError(

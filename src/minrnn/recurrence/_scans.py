@@ -64,9 +64,9 @@ def logspace(
         raise ValueError("h0 has negative elements, which have no logarithm; the logspace backend needs h0 >= 0")
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     log_a, log_b = recurrence.log_coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
-    if bool(log_b.isnan().any()):
+    if bool((log_a.isnan() | log_b.isnan()).any()):
         raise ValueError(
-            f"the logspace backend needs candidates >= 0, and {recurrence.name} got negative ones (or NaN); "
+            f"the logspace backend needs coefficients and candidates >= 0; {recurrence.name} got negative ones or NaN: "
             'use activation="g", or another backend'
         )
     if reverse:

@@ -267,7 +267,7 @@ def _(
     reverse: bool,
     chosen: str,
 ) -> tuple[Tensor, Tensor]:
-    return empty_rows(inputs, inputs.shape[-1]), torch.empty_like(dh_last)
+    return empty_rows(inputs, inputs.shape[-1]), dh_last.new_empty(dh_last.shape)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
