@@ -1,4 +1,4 @@
-"""The error after 65,536 steps against a float64 loop over the same inputs, relative to the largest state of a channel."""
+"""Errors after 65,536 steps against a float64 loop over the same inputs, relative to the largest state of a channel."""
 
 from __future__ import annotations
 
