@@ -14,13 +14,15 @@ help: ## list what make can do
 demo: .venv/train ## train a character model for two minutes, measure it, and write with it
 	@$(BIN)/python -m minrnn demo
 
-test: lint ## linter, type checker and all tests
-	$(BIN)/python -m pytest
+test: lint pytest ## linter, type checker and all tests
 
 lint: .venv/dev ## linter and type checker alone
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+pytest: .venv/dev ## all tests alone
+	$(BIN)/python -m pytest
 
 format: .venv/dev ## let the linter mend what it can
 	$(BIN)/ruff check --fix
@@ -35,12 +37,12 @@ clean: ## remove .venv and all caches
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The files .venv/train and .venv/dev say what is installed. They are written last, so what was cut short is done again.
-.venv/train .venv/dev: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(wildcard $(BIN)/python),,ALWAYS)
+.venv/train .venv/dev: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		'$(PYTHON)' -c '$(SUITS)' >/dev/null 2>&1 || { echo '$(REFUSAL)' >&2; exit 2; }; \
 		echo 'making .venv with $(PYTHON)'; '$(PYTHON)' -m venv --clear .venv; }
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
-.PHONY: help demo test lint format bench clean ALWAYS
+.PHONY: help demo test lint pytest format bench clean ALWAYS
 .DEFAULT_GOAL := help

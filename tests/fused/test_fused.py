@@ -114,7 +114,6 @@ def test_half_precision_with_parameters_in_either_precision(name: str, dtype: to
         expect_the_same(name, [x.to(dtype), *parameters[:2], *[w.to(dtype) for w in parameters[2:]]])
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: arguments of the fused functions are trusted")
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_strided_inputs_and_expanded_gradients(name: str) -> None:
     x, *others = inputs(name, 4, 6, 5)
@@ -193,7 +192,6 @@ def test_torch_func_and_compile(name: str) -> None:
     torch.testing.assert_close(given_, wanted)
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: arguments of the fused functions are trusted")
 def test_autocast() -> None:
     """The norm hands the next matrix product what it wants; the others keep the dtype of their input."""
     x, weight = torch.randn(2, 6, 5), torch.randn(5)
@@ -256,7 +254,6 @@ def test_nan_ends_at_a_reset() -> None:
     assert not window.isnan().any()
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: arguments of the fused functions are trusted")
 def test_the_window_does_not_keep_the_input_alive() -> None:
     _, window = causal_conv(torch.randn(2, 1000, 5), torch.randn(5, 4), torch.randn(5))
     assert window.untyped_storage().nbytes() == window.numel() * 4
@@ -285,7 +282,6 @@ BAD: dict[str, tuple[Callable[[], Any], list[str]]] = {
 }
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: arguments of the fused functions are trusted")
 @pytest.mark.parametrize("bad", BAD.values(), ids=BAD)
 def test_bad_arguments(bad: tuple[Callable[[], Any], list[str]]) -> None:
     call, words = bad

@@ -106,7 +106,6 @@ def test_a_changed_helper_is_compiled_anew(used: Machine) -> None:
     assert step["misses"] == 2 and step["errors"]["mingru/identity"] > 1e-2
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: Numba's cache trusts its files and has no lock")
 @pytest.mark.parametrize(("suffix", "size"), [("nbc", 1000), ("nbi", 100)])
 def test_damaged_files_are_compiled_anew(used: Machine, suffix: str, size: int) -> None:
     damaged = list(used.cache.rglob(f"*.{suffix}"))
@@ -122,7 +121,6 @@ FULL_DISK = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (20_000,
 not_windows = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no file size limit")
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: Numba's cache trusts its files and has no lock")
 @not_windows
 def test_a_full_disk_leaves_no_wrong_kernel(machine: Machine) -> None:
     machine.step("mingru/tanh")
@@ -145,7 +143,6 @@ File._save_data = lambda self, *rest: (time.sleep({data}), data(self, *rest))
 """
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: Numba's cache trusts its files and has no lock")
 def test_processes_that_compile_at_once_do_not_mix_their_kernels(machine: Machine) -> None:
     names = ("mingru/identity", "mingru/tanh")
     delays = ({"index": 0.6, "data": 1.2}, {"index": 0.9, "data": 0})
@@ -157,7 +154,6 @@ def test_processes_that_compile_at_once_do_not_mix_their_kernels(machine: Machin
     assert max(machine.step(*names)["errors"].values()) < 1e-6
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: Numba's cache trusts its files and has no lock")
 def test_without_a_writable_folder_there_is_one_warning(machine: Machine) -> None:
     """Root may write anywhere, so that files stand where the folders would be."""
     machine.cache.touch()

@@ -204,7 +204,6 @@ def test_a_spawned_process() -> None:
     assert torch.equal(h, expected[0]) and torch.equal(h_last, expected[1])
 
 
-@pytest.mark.xfail(strict=False, reason="known limit: no threads while the interpreter ends")
 def test_a_call_while_the_interpreter_ends() -> None:
     code = """
 import atexit, torch

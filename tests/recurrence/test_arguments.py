@@ -85,7 +85,6 @@ def test_logspace_refuses_what_has_no_logarithm(refused: tuple[Callable[[], Any]
         forced("logspace", call)()
 
 
-@pytest.mark.xfail(reason="log 0 has no gradient: the log-space form needs h0 > 0 to learn it")
 def test_logspace_gradients_of_candidates_and_states_at_zero() -> None:
     """Zero is where an untrained layer starts."""
     inputs = [torch.zeros(1, 4, 2, requires_grad=True), torch.zeros(1, 2, requires_grad=True)]

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated
 
 Outputs = tuple[Tensor, Tensor]
 FAMILIES = ["linear", "mingru/g", "minlstm/identity", "minlstm_unnormalized/tanh"]
-OPTIONS = {"forward": (False, False), "with resets": (True, False), "reversed": (False, True), "both": (True, True)}
+OPTIONS = {"forward": (False, False), "reversed with resets": (True, True)}
 
 
 @pytest.fixture(autouse=True)
@@ -124,19 +124,7 @@ TRANSFORMS: dict[str, Callable[[Callable[..., Tensor]], Callable[..., Any]]] = {
 }
 
 
-# Forward mode does not nest yet, and not over the fused backward pass, where functorch raises an internal assertion.
-LIMITS = {"hessian", "jvp of grad", "jvp of vmap of grad", "jvp of jvp"}
-
-
-@pytest.mark.parametrize(
-    "transform",
-    [
-        pytest.param(
-            transform, marks=[pytest.mark.xfail(reason="forward mode does not nest")] if name in LIMITS else [], id=name
-        )
-        for name, transform in TRANSFORMS.items()
-    ],
-)
+@pytest.mark.parametrize("transform", TRANSFORMS.values(), ids=TRANSFORMS)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_transforms_agree_with_those_of_the_definition(transform: Callable[..., Any], name: str) -> None:
     x, h0, _ = case(name)
@@ -171,7 +159,6 @@ def test_second_order_and_forward_mode_below_float64(dtype: torch.dtype) -> None
         assert error < {torch.float32: 1e-5, torch.bfloat16: 5e-2, torch.float16: 5e-3}[dtype]
 
 
-@pytest.mark.xfail(reason="derivatives of the backward pass follow the backend that is chosen when they run")
 def test_second_order_stays_with_the_implementation_of_the_forward_pass() -> None:
     x = torch.randn(1, 3, 4, dtype=torch.float64, requires_grad=True)
     h, _ = walk("mingru/identity", x)

@@ -46,8 +46,8 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 
 
 def flat(x: Tensor) -> np.ndarray[Any, Any]:
-    """A contiguous tensor as a flat array; bfloat16 as uint16."""
-    x = x.detach()
+    """A tensor as a flat array, its own memory if it is contiguous; bfloat16 as uint16. Kernels know no strides."""
+    x = x.detach().contiguous()
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
 
 

@@ -36,13 +36,19 @@ def causal_conv(
         >>> y, window = causal_conv(x[:, :10], weight, bias)
         >>> z, window = causal_conv(x[:, 10:], weight, bias, window)   # torch.cat([y, z], 1) is the convolution of x
     """
+    if x.dim() != 3 or not x.is_floating_point():
+        raise ValueError(f"x has shape {tuple(x.shape)} and dtype {x.dtype}; expected (B, T, D) of a floating dtype")
     B, T, D = x.shape
-    W = weight.shape[1]
-    if weight.shape[0] != D or bias.shape != (D,):
+    if weight.dim() != 2 or weight.shape[0] != D or weight.shape[1] < 1 or bias.shape != (D,):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)} and bias {tuple(bias.shape)}; "
             f"expected (D, W) = ({D}, W) and (D,) = ({D},)"
         )
+    if reset is not None and (reset.shape != (B, T) or reset.dtype != torch.bool):
+        raise ValueError(
+            f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; expected (B, T) = {(B, T)}, torch.bool"
+        )
+    W = weight.shape[1]
     if window is None:
         window = x.new_zeros(B, W - 1, D)
     elif window.shape != (B, W - 1, D):
@@ -53,7 +59,7 @@ def causal_conv(
         y = apply(_CausalConv, full, weight, bias, reach)
     else:
         y = _definitions.causal_conv(full, weight, bias, reach).to(x.dtype)
-    window = full[:, T:]
+    window = full[:, T:].clone()  # a view would keep all of x alive
     if reach is not None and T:
         age = torch.arange(W - 2, -1, -1, device=x.device)  # steps between an input of the window and the last step
         window = window.masked_fill((age > reach[:, -1:])[..., None], 0)

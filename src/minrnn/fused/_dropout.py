@@ -50,7 +50,7 @@ def dropout_add(residual: Tensor, x: Tensor, p: float = 0.0, training: bool = Tr
     p = _check(p, training)
     if p and fusable(residual, x) and residual.shape == x.shape:
         return apply(_DropoutAdd, residual, x, _draw(p))
-    return residual + F.dropout(x, p, training)
+    return residual + F.dropout(x, p, training).to(residual.dtype)
 
 
 def _check(p: float, training: bool) -> float:
@@ -64,7 +64,7 @@ def _draw(p: float) -> Draw:
     generator.
     """
     seed = int(torch.randint(2**62, ())) if p else 0
-    return seed, round(p * 2**32), 1 / (1 - p)
+    return seed, min(round(p * 2**32), 2**32 - 1), 1 / (1 - p)
 
 
 def _elementwise(kernel: Callable[..., None], draw: Draw, *arrays: Tensor) -> None:

@@ -26,13 +26,15 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float = 1e-6) -> Tensor:
         >>> rms_norm(torch.tensor([[3.0, 4.0]]), torch.ones(2))
         tensor([[0.8485, 1.1314]])
     """
+    if not x.is_floating_point():
+        raise TypeError(f"x has dtype {x.dtype}; expected a floating dtype: call .float() on it")
     if x.shape[-1:] != weight.shape:
         raise ValueError(
             f"weight has shape {tuple(weight.shape)}; expected (D,) = ({x.shape[-1]},), the last axis of x"
         )
     if fusable(x, weight):
         return apply(_RMSNorm, x, weight, eps)
-    return _definitions.rms_norm(x.to(working_dtype(x)), weight, eps).to(x.dtype)
+    return _definitions.rms_norm(x.to(working_dtype(x)), weight, eps).to(autocast_dtype(x))
 
 
 class _RMSNorm(torch.autograd.Function):

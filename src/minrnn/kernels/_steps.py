@@ -77,9 +77,9 @@ def minlstm_back(h, x, dh):
 
 @scalar
 def minlstm_unnormalized(h, x):
-    """h_t = f h_{t-1} + i c_t"""
+    """h_t = f h_{t-1} + i c_t, with 1 - f exact where f is nearly 1."""
     forget, input, candidate = x
-    return sigmoid(forget) * h + sigmoid(input) * candidate
+    return h - sigmoid(-forget) * h + sigmoid(input) * candidate
 
 
 @scalar

@@ -51,7 +51,11 @@ def parallel(run: Callable[[int, int], None], units: int, elements: int) -> None
         return
     bounds = [units * i // threads for i in range(threads + 1)]
     pool = _get_pool()
-    others = [pool.submit(run, first, last) for first, last in pairwise(bounds[1:])]
+    try:
+        others = [pool.submit(run, first, last) for first, last in pairwise(bounds[1:])]
+    except RuntimeError:  # the interpreter is ending: its threads are joined before its exit handlers run
+        run(0, units)
+        return
     run(bounds[0], bounds[1])
     for other in others:
         other.result()

@@ -34,7 +34,7 @@ def rms_norm() -> Callable[..., None]:
             for c in range(D):
                 write_out0(y, row * D + c, read_in(x, row * D + c) * scale * read_in(weight, c))
 
-    return kernel(rms_norm_forward, SUMMING)
+    return kernel(rms_norm_forward, options=SUMMING)
 
 
 @cache
@@ -60,7 +60,7 @@ def rms_norm_back() -> Callable[..., None]:
                     write_out0(dx, row * D + c, scale * (g * read_in(weight, c) - v * along))
                     write_partial(partial, unit * D + c, read_partial(partial, unit * D + c) + g * v * scale)
 
-    return kernel(rms_norm_backward, SUMMING)
+    return kernel(rms_norm_backward, options=SUMMING)
 
 
 @scalar

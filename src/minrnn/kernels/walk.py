@@ -91,7 +91,7 @@ def forward(step_name: str, activation: str) -> Callable[..., None]:
                     write_state(state, b * H + c, now)
                     write_out0(h, h_row + c, now)
 
-    return kernel(walk_forward)
+    return kernel(walk_forward, step_name, activation)
 
 
 @cache
@@ -134,4 +134,4 @@ def backward(step_name: str, activation: str) -> Callable[..., None]:
                     write_state(grad, b * H + c, like(dbefore, 0.0) if is_reset else dbefore)
                     write_inputs(dx, dx_row + c, H, dinputs[:-1] + (dinputs[-1] * slope(inputs[-1]),))
 
-    return kernel(walk_backward)
+    return kernel(walk_backward, step_name, activation)

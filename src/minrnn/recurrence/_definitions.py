@@ -29,8 +29,8 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"identity": lambda x: x, "
 
 
 def log_positive(x: Tensor) -> Tensor:
-    """log g(x); relu keeps the branch that is not taken from producing a NaN gradient."""
-    return torch.where(x >= 0, (F.relu(x) + 0.5).log(), -F.softplus(-x))
+    """log g(x); the inner `where` keeps the branch that is not taken from producing a NaN gradient."""
+    return torch.where(x >= 0, (torch.where(x >= 0, x, 0) + 0.5).log(), -F.softplus(-x))
 
 
 LOG_ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {

@@ -16,7 +16,7 @@ def rows(x: Tensor) -> Tensor:
 def empty_rows(x: Tensor, width: Any) -> Tensor:
     """An empty (B, T, width) in the memory order, batch-major or time-major, of x (B, T, ...)."""
     B, T = x.shape[:2]
-    if x.stride(0) < x.stride(1):
+    if x.stride(-1) == 1 and x.stride(0) < x.stride(1):
         return x.new_empty(T, B, width).transpose(0, 1)
     return x.new_empty(B, T, width)
 

@@ -75,7 +75,7 @@ def logspace(
         log_a = torch.cat(
             [torch.zeros_like(log_a[:, :1]) if log_a.shape[1] else log_a.new_zeros(h0[:, None].shape), log_a], dim=1
         )
-        log_b = torch.cat([h0.to(dtype)[:, None].log(), log_b], dim=1)
+        log_b = torch.cat([(h0.to(dtype)[:, None] + 1e-30).log(), log_b], dim=1)
     if log_b.shape[1] == 0:
         return log_b.to(inputs.dtype), log_b.new_zeros(log_b.shape[0], log_b.shape[2])
     A = log_a.cumsum(dim=1)

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from .._autograd import nothing_to_record, vjp
 from . import _backend
@@ -23,7 +24,13 @@ _COMPOSED = {"torch": scan, "logspace": logspace, "definition": definition}
 
 
 def walk(
-    recurrence: str, inputs: Tensor, h0: Tensor | None = None, reset: Tensor | None = None, *, reverse: bool = False
+    recurrence: str,
+    inputs: Tensor,
+    h0: Tensor | None = None,
+    reset: Tensor | None = None,
+    *,
+    reverse: bool = False,
+    chosen: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run one recurrence over time. Arguments are trusted: the public functions and the layers check them.
 
@@ -39,7 +46,7 @@ def walk(
         h (B, T, H) in dtype and memory order of `inputs`, and the last state walked to, (B, H), in float32 (float64
         for float64).
     """
-    chosen = _backend.choose(inputs.device)
+    chosen = chosen or _backend.choose(inputs.device)
     if chosen in _COMPOSED:
         return _COMPOSED[chosen](RECURRENCES[recurrence], inputs, h0, reset, reverse)
     if reason := _backend.unsuited(chosen, inputs.device):
@@ -47,11 +54,20 @@ def walk(
     if chosen == "cpu" and inputs.dtype == torch.float16:  # float32 loses nothing, and no kernel needs to know
         h, h_last = walk(recurrence, inputs.float(), h0, reset, reverse=reverse)
         return h.half(), h_last
-    if torch.compiler.is_compiling():
+    compiling = torch.compiler.is_compiling()
+    if _forward_mode() or (compiling and torch._C._are_functorch_transforms_active()):
+        # Tangents of a Function do not nest, and an operator has none: both would be wrong in silence.
+        return scan(RECURRENCES[recurrence], inputs, h0, reset, reverse)
+    if compiling:
         return _walk_op(inputs, h0, reset, recurrence, reverse, chosen)  # type: ignore[no-any-return]
     if nothing_to_record():
         return _Walk.forward(inputs, h0, reset, recurrence, reverse, chosen)
     return _Walk.apply(inputs, h0, reset, recurrence, reverse, chosen)  # type: ignore[no-any-return,no-untyped-call]
+
+
+def _forward_mode() -> bool:
+    """Whether tangents may be around, which plain torch operations carry to any order."""
+    return forward_ad._current_level >= 0
 
 
 class _Walk(torch.autograd.Function):
@@ -65,27 +81,13 @@ class _Walk(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
         x, h0, reset, *ctx.options = inputs
         ctx.save_for_backward(x, h0, reset, output[0])
-        ctx.save_for_forward(x, h0, reset, output[0])
 
     @staticmethod
     def backward(ctx: Any, dh: Tensor, dh_last: Tensor) -> tuple[Tensor | None, ...]:
         x, h0, reset, h = ctx.saved_tensors
-        dx, dh0 = _WalkBackward.apply(x, h0, reset, h, dh, dh_last, *ctx.options)  # type: ignore[no-untyped-call]
+        backward = _differentiable_backward if _forward_mode() else _WalkBackward.apply
+        dx, dh0 = backward(x, h0, reset, h, dh, dh_last, *ctx.options)
         return dx, None if h0 is None else dh0.to(h0.dtype), None, None, None, None
-
-    @staticmethod
-    def jvp(ctx: Any, dx: Tensor | None, dh0: Tensor | None, *_: None) -> tuple[Tensor, Tensor]:
-        """dh_t = a_t dh_{t-1} + (da_t h_{t-1} + db_t): a linear recurrence again."""
-        x, h0, reset, h = ctx.saved_tensors
-        name, reverse, _ = ctx.options
-        a, db = _coefficients(name, x)
-        if dx is None:
-            db = torch.zeros_like(db)
-        else:
-            da, db = _push_forward(lambda x: _coefficients(name, x), (x,), (dx,))
-            db = da * _before(h, h0, reset, reverse) + db
-        dh, dh_last = walk("linear", torch.cat([a, db], dim=-1), dh0, reset, reverse=reverse)
-        return dh.to(h.dtype), dh_last
 
     @staticmethod
     def vmap(
@@ -115,9 +117,8 @@ class _WalkBackward(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        *tensors, ctx.name, ctx.reverse, _ = inputs
+        *tensors, ctx.name, ctx.reverse, ctx.chosen = inputs
         ctx.save_for_backward(*tensors)
-        ctx.save_for_forward(*tensors)
 
     @staticmethod
     def backward(ctx: Any, ddx: Tensor, ddh0: Tensor) -> tuple[Tensor | None, ...]:
@@ -128,23 +129,13 @@ class _WalkBackward(torch.autograd.Function):
         return dx, *(dh0 or [None]), None, dh, ddh, ddh_last, None, None, None
 
     @staticmethod
-    def jvp(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor, Tensor]:
-        x, h0, _, *others = ctx.saved_tensors
-        dx, dh0, _, *dothers = tangents[:6]
-        arguments, directions = [x, *others], [dx, *dothers]
-        if h0 is not None:
-            arguments, directions = [*arguments, h0], [*directions, dh0]
-        filled = [torch.zeros_like(a) if d is None else d for a, d in zip(arguments, directions, strict=True)]
-        return _push_forward(_WalkBackward._composed(ctx), tuple(arguments), tuple(filled))
-
-    @staticmethod
     def _composed(ctx: Any) -> Callable[..., tuple[Tensor, Tensor]]:
         reset = ctx.saved_tensors[2]
 
         def composed(
             x: Tensor, h: Tensor, dh: Tensor, dh_last: Tensor, h0: Tensor | None = None
         ) -> tuple[Tensor, Tensor]:
-            return _differentiable_backward(ctx.name, x, h0, reset, h, dh, dh_last, ctx.reverse)
+            return _differentiable_backward(x, h0, reset, h, dh, dh_last, ctx.name, ctx.reverse, ctx.chosen)
 
         return composed
 
@@ -174,15 +165,6 @@ def _map_over_batch(
 # --- derivatives of every order: coefficients are elementwise, and what remains is a linear recurrence ----------------
 
 
-def _push_forward(
-    function: Callable[..., tuple[Tensor, Tensor]], primals: tuple[Tensor, ...], tangents: tuple[Tensor, ...]
-) -> tuple[Tensor, Tensor]:
-    """The jvp of `function` as the vjp of its vjp, which is linear: forward mode does not nest."""
-    outputs, pull_back = vjp(function, *primals)
-    _, push = vjp(pull_back, tuple(torch.zeros_like(y) for y in outputs))
-    return push(tangents)[0]  # type: ignore[no-any-return]
-
-
 def _coefficients(name: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """(B, T, K*H) -> a, b (B, T, H), in float32 or float64."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -198,14 +180,15 @@ def _before(h: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool) -
 
 
 def _differentiable_backward(
-    name: str,
     x: Tensor,
     h0: Tensor | None,
     reset: Tensor | None,
     h: Tensor,
     dh: Tensor,
     dh_last: Tensor,
+    name: str,
     reverse: bool,
+    chosen: str,
 ) -> tuple[Tensor, Tensor]:
     """The gradients as differentiable operations: g_t = dh_t + a_{t+1} g_{t+1}, da_t = g_t h_{t-1}, db_t = g_t."""
     (a, b), pull_back = vjp(lambda x: _coefficients(name, x), x)
@@ -215,7 +198,9 @@ def _differentiable_backward(
     # The gradient walks the other way; before it meets the last step it carries dh_last with factor 1.
     one = torch.ones_like(a[:, :1])
     a_next = torch.cat([one, a_walked[:, :-1]], dim=1) if reverse else torch.cat([a_walked[:, 1:], one], dim=1)
-    g, g_first = walk("linear", torch.cat([a_next, dh.to(b.dtype)], dim=-1), dh_last, reverse=not reverse)
+    g, g_first = walk(
+        "linear", torch.cat([a_next, dh.to(b.dtype)], dim=-1), dh_last, reverse=not reverse, chosen=chosen
+    )
     a_first = a_walked[:, -1] if reverse else a_walked[:, 0]
     (dx,) = pull_back((g * _before(h, h0, reset, reverse), g))
     return dx, a_first * g_first
