@@ -101,7 +101,7 @@ def test_backends_that_are_missing_say_why(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     for name, package in (("triton", "triton"), ("cpu", "numba")):
         with monkeypatch.context() as patch:
-            patch.setattr("importlib.util.find_spec", lambda name, package=package: None if name == package else 1)
+            patch.setattr("minrnn.recurrence._backend._ABSENT", {package})
             with pytest.raises(RuntimeError, match=rf"{name}.*{package} is not installed.*pip install"):
                 backend(name).__enter__()
     with pytest.raises(RuntimeError, match="triton"):

@@ -34,10 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for input that a person can mend, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     usage = USAGE.format("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
-    if not words or words[0] in ("-h", "--help"):
-        print(usage)
-        return 0 if words else 2
     try:
+        if not words or words[0] in ("-h", "--help"):
+            print(usage, flush=True)
+            return 0 if words else 2
         if words[0] not in COMMANDS:
             raise UserError(f"there is no command {words[0]!r}; the commands are {', '.join(COMMANDS)}")
         command = importlib.import_module(f"minrnn.commands.{words[0]}")

@@ -12,6 +12,9 @@ import torch
 
 NAMES = ("cpu", "triton", "torch", "logspace", "definition")
 
+# Looked up once: Dynamo of torch 2.10 cannot trace the search.
+_ABSENT = {package for package in ("numba", "triton") if importlib.util.find_spec(package) is None}
+
 _forced: list[str] = []
 
 
@@ -51,7 +54,7 @@ def backend(name: str) -> Iterator[None]:
 def missing(name: str) -> str | None:
     """Why a fused implementation cannot run in this process; None where it can."""
     package = {"cpu": "numba", "triton": "triton"}[name]
-    if importlib.util.find_spec(package) is None:
+    if package in _ABSENT:
         return f"{package} is not installed; run `pip install {package}`"
     if name == "triton" and not torch.cuda.is_available() and not _interpreting():
         return "torch sees no CUDA device; on a CPU, set TRITON_INTERPRET=1 to run it in Triton's interpreter"
