@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from minrnn.fused import causal_conv, dropout_add, gelu_dropout, rms_norm
+from minrnn.kernels import _threads
 from minrnn.kernels._threads import INLINE_BELOW, parallel
 from minrnn.kernels.walk import BLOCK, block_size
 from minrnn.recurrence import mingru, walk
@@ -37,6 +38,19 @@ def two_threads() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(params=["torch's OpenMP", "Python"])
+def team(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both kinds of threads; where torch has no OpenMP, the second kind twice."""
+    if request.param == "Python":
+        monkeypatch.setattr(_threads, "_team", _threads._python_threads())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="torch brings an OpenMP with this interface on Linux only")
+def test_kernels_run_on_the_threads_of_torch() -> None:
+    assert _threads._openmp() is not None
+
+
+@pytest.mark.usefixtures("team")
 @pytest.mark.parametrize("threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("elements", [1, INLINE_BELOW])
 def test_every_unit_is_run_once(threads: int, elements: int) -> None:
@@ -51,6 +65,7 @@ def test_every_unit_is_run_once(threads: int, elements: int) -> None:
         assert (runs == 1).all()
 
 
+@pytest.mark.usefixtures("team")
 def test_an_error_in_any_thread_is_raised() -> None:
     def fail(first: int, last: int, failing: int) -> None:
         if first <= failing < last:
@@ -59,6 +74,22 @@ def test_an_error_in_any_thread_is_raised() -> None:
     for failing in (0, 9):
         with pytest.raises(KeyError):
             parallel(partial(fail, failing=failing), 10, INLINE_BELOW)
+
+
+@pytest.mark.usefixtures("team")
+def test_ctrl_c_in_any_thread_is_raised() -> None:
+    def interrupted(first: int, last: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        parallel(interrupted, 10, INLINE_BELOW)
+
+
+def test_work_that_was_cut_short_is_never_taken_for_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """C code that calls back swallows an exception that strikes outside of the work."""
+    monkeypatch.setattr(_threads, "_team", lambda work, threads: None)
+    with pytest.raises(KeyboardInterrupt):
+        parallel(lambda first, last: None, 10, INLINE_BELOW)
 
 
 def test_blocks_are_whole_vectors_and_as_many_as_can_be_shared() -> None:
