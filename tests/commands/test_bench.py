@@ -59,7 +59,9 @@ def test_model(tmp_path: Path) -> None:
     assert main(["bench", "model", *words, "--repeats", "1", "--json", str(record)]) == 0
     written = json.loads(record.read_text())
     assert written["step_milliseconds"].keys() >= {"model float32", "matrix products bfloat16"}
-    assert set(written["tokens_per_second"]) == {"at the start", "after 30 tokens"}
+    assert set(written["tokens_per_second"]) == {
+        f"{precision}, {when}" for precision in ("float32", "bfloat16") for when in ("at the start", "after 30 tokens")
+    }
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,17 @@ def test_learns_a_text_by_heart(small: Small) -> None:
     assert result.held_out.bits_per_character < 1.0  # even over the alphabet is 4.6
 
 
+def test_a_run_in_bfloat16_says_nearly_the_same(small: Small) -> None:
+    result = train(small(steps=60), quiet=True)
+    exact, rounded = load_run(result.folder), load_run(result.folder, precision="bfloat16")
+    assert {p.dtype for p in rounded.model.parameters()} == {torch.bfloat16}
+    tokens = exact.tokenizer.encode(Path(exact.config.data).read_text()[:300])
+    expected = evaluate(exact.model, tokens).nats_per_token
+    assert evaluate(rounded.model, tokens).nats_per_token == pytest.approx(expected, rel=0.05, abs=0.01)
+    _, state = rounded.model(torch.zeros(1, 3, dtype=torch.int64))
+    assert state[0].mixer.h.dtype == torch.float32
+
+
 def misleading(path: Path) -> None:
     """A text whose held-out part goes backwards: the better it is learned, the worse the evaluations."""
     path.write_text("abcdefgh" * 225 + "hgfedcba" * 25)

@@ -61,7 +61,11 @@ def main(arguments: Sequence[str]) -> int:
     show = display()
     try:
         record |= _steps(model, options, show.busy)
-        record |= _generation(model.eval(), options, show.busy)
+        record["tokens_per_second"] = {
+            f"{precision}, {when}": speed
+            for precision in ("float32", "bfloat16")
+            for when, speed in _generation(model.eval().to(getattr(torch, precision)), options, show.busy).items()
+        }
     finally:
         show.close()
     for name in ("step_milliseconds", "ratios", "tokens_per_second"):
@@ -122,7 +126,7 @@ def _steps(model: LanguageModel, options: BenchModelOptions, progress: Callable[
 
 
 @torch.inference_mode()
-def _generation(model: LanguageModel, options: BenchModelOptions, progress: Callable[[str], None]) -> dict[str, Any]:
+def _generation(model: LanguageModel, options: BenchModelOptions, progress: Callable[[str], None]) -> dict[str, float]:
     """Greedy, batch 1: the speed of 500 tokens at the start, and of 500 after `options.tokens`."""
     token, state = torch.zeros(1, 1, dtype=torch.int64), None
     speeds, done = {}, 0
@@ -140,4 +144,4 @@ def _generation(model: LanguageModel, options: BenchModelOptions, progress: Call
         speeds[name] = 500 / (time.perf_counter() - began)
         done += 500
         print(f"{name}: {speeds[name]:.0f} tokens a second", file=sys.stderr)
-    return {"tokens_per_second": speeds}
+    return speeds

@@ -67,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     order, bits = best_ngram(text.train, text.held_out, smoothing="kneser-ney")
     print(f"the strongest smoothing known for n-grams, modified Kneser-Ney, has {bits:.3f} (order {order})")
-    run = load_run(config.out)
+    run = load_run(config.out, precision="auto")
     print(f"\nA sample:\n\n{PROMPT}", end="")
     for pieces in generate(run.model, run.tokenizer, PROMPT, 400, temperature=0.8):
         print(pieces[0], end="", flush=True)

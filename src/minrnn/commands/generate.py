@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -33,6 +33,8 @@ class GenerateOptions:
     """Choose among the fewest likeliest tokens that have this probability together; 1 among all."""
     seed: int = 0
     """Same seed, same text."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Type of the weights. auto: bfloat16, which is faster, where the processor multiplies it, else float32."""
     batch: int = 1
     """Samples to write; the first is shown as it comes, the others after it."""
 
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
 
     from minrnn.training import generate, load_run
 
-    run = load_run(options.run)
+    run = load_run(options.run, precision=options.precision)
     pieces = generate(
         run.model,
         run.tokenizer,

@@ -23,10 +23,12 @@ def resolve_device(config: TrainConfig, local_rank: int = 0) -> torch.device:
     return torch.device("cuda", local_rank)
 
 
-def resolve_precision(config: TrainConfig, device: torch.device) -> Literal["float32", "bfloat16"]:
-    """ "float32" or "bfloat16": what `config.precision` stands for on this machine."""
-    if config.precision != "auto":
-        return config.precision
+def resolve_precision(
+    precision: Literal["auto", "float32", "bfloat16"], device: torch.device
+) -> Literal["float32", "bfloat16"]:
+    """ "float32" or "bfloat16": what `precision` stands for on this machine."""
+    if precision != "auto":
+        return precision
     return "bfloat16" if _multiplies_bfloat16(device) else "float32"
 
 

@@ -32,7 +32,7 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     if config.threads:
         torch.set_num_threads(config.threads)
     device = resolve_device(config, group.local_rank)
-    config = dataclasses.replace(config, precision=resolve_precision(config, device))
+    config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     show.say(f"reading {config.data}")
     tokenizer = None
     if state is not None:
