@@ -30,6 +30,7 @@ format: .venv/dev ## let the linter mend what it can
 
 bench: .venv/train ## time the layers and the language model side by side with torch's own
 	$(BIN)/python -m minrnn bench layers
+	$(BIN)/python -m minrnn bench calls
 	$(BIN)/python -m minrnn bench model
 
 clean: ## remove .venv and all caches

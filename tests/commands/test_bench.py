@@ -64,12 +64,26 @@ def test_model(tmp_path: Path) -> None:
     }
 
 
+def test_calls(tmp_path: Path) -> None:
+    record = tmp_path / "calls.json"
+    words = ["--batch", "3", "--length", "9", "--width", "8", "--long", "100", "--repeats", "1"]
+    assert main(["bench", "calls", *words, "--json", str(record)]) == 0
+    written = json.loads(record.read_text())
+    for part, name in (
+        ("packed", "packed / padded, per real token"),
+        ("bidirectional", "two / one"),
+        ("single step", "MinGRU / nn.GRU, inference mode"),
+        ("long", "recomputed / plain, time"),
+    ):
+        assert written[part][name] > 0
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["layers", "--sizes", "4x32"], "--sizes has '4x32'; it takes BATCHxLENGTHxWIDTH"),
         (["layers", "--repeats", "0"], "--repeats is 0; it takes 1 or more"),
-        (["boats"], "there is no benchmark 'boats'; there are layers and model"),
+        (["boats"], "there is no benchmark 'boats'; there are layers, calls, model"),
     ],
 )
 def test_mistakes_end_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,6 +66,18 @@ def test_every_unit_is_run_once(threads: int, elements: int) -> None:
 
 
 @pytest.mark.usefixtures("team")
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_units_are_shared_out_by_their_costs(threads: int) -> None:
+    torch.set_num_threads(threads)
+    for costs in ([1], [0, 0, 5], [9, 1, 1, 1], [1] * 40, [100, *[1] * 39], list(range(40, 0, -1))):
+        ranges: list[tuple[int, int]] = []
+        parallel(lambda *bounds, ranges=ranges: ranges.append(bounds), len(costs), INLINE_BELOW, np.array(costs))
+        covered = sorted(unit for first, last in ranges for unit in range(first, last))
+        assert covered == list(range(len(costs)))
+        assert max(sum(costs[first:last]) for first, last in ranges) <= sum(costs) / threads + max(costs)
+
+
+@pytest.mark.usefixtures("team")
 def test_an_error_in_any_thread_is_raised() -> None:
     def fail(first: int, last: int, failing: int) -> None:
         if first <= failing < last:

@@ -28,11 +28,11 @@ def test_dropout_stands_between_layers() -> None:
     assert not torch.equal(layer(x)[0], out)
     assert (out != 0).all(), "nothing is dropped after the last layer"
     one = make()
-    one.cells[0].load_state_dict(layer.cells[0].state_dict())
+    one.load_state_dict({name: value for name, value in layer.state_dict().items() if "_l0" in name})
     close(h_n[:1], one(x)[1])
     close(layer.eval()(x)[0], make(num_layers=2)(x)[0])
     blocked = make(num_layers=2, dropout=1.0)
-    bias = blocked.cells[1].projection.bias
+    bias = blocked.bias_ih_l1
     close(blocked(x)[0][0], (torch.sigmoid(bias[:7]) * bias[7:]).expand(3, 7))
 
 
@@ -47,8 +47,8 @@ def test_dropout_of_one_layer_warns_as_torch_does() -> None:
 def test_initial_weights_follow_the_seed_and_the_input_size() -> None:
     first, second = make(D=400, H=20), make(D=400, H=20)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    assert first.cells[0].projection.weight.abs().max() <= 400**-0.5
-    assert first.cells[0].projection.weight.std().item() == pytest.approx((3 * 400) ** -0.5, rel=0.05)
+    assert first.weight_ih_l0.abs().max() <= 400**-0.5
+    assert first.weight_ih_l0.std().item() == pytest.approx((3 * 400) ** -0.5, rel=0.05)
 
 
 def test_device_and_dtype_reach_the_weights() -> None:

@@ -49,11 +49,11 @@ def by_hand(layer: Layer, options: dict[str, Any], x: Tensor, h_0: Tensor) -> tu
         outputs = []
         for direction in range(directions):
             position = index * directions + direction
-            linear = layer.cells[position].projection
+            weight, *bias = layer.all_weights[position]
             h, states = h_0[position], {}
             steps = range(x.shape[1])
             for t in reversed(steps) if direction else steps:
-                *gates, candidate = linear(x[:, t]).split(layer.hidden_size, dim=-1)
+                *gates, candidate = torch.nn.functional.linear(x[:, t], weight, *bias).split(layer.hidden_size, dim=-1)
                 if isinstance(layer, MinGRU):
                     z = gates[0].sigmoid()
                     h = (1 - z) * h + z * g(candidate)
@@ -141,10 +141,10 @@ def test_chunks_are_the_whole(kind: type[Layer], options: dict[str, Any], length
 
 def test_bfloat16_steps_continue_in_float32() -> None:
     """h rises by 3e-4 a step, which a state rounded to bfloat16 would soon no longer notice."""
-    layer = make(MinGRU, batch_first=True).bfloat16()
+    layer = make(MinGRU, batch_first=True, state_dtype=torch.float32).bfloat16()
     with torch.no_grad():
-        layer.cells[0].projection.weight.zero_()
-        layer.cells[0].projection.bias.copy_(torch.tensor([-8.0] * 7 + [1.0] * 7))
+        layer.weight_ih_l0.zero_()
+        layer.bias_ih_l0.copy_(torch.tensor([-8.0] * 7 + [1.0] * 7))
     x = torch.randn(2, 1000, 5, dtype=torch.bfloat16)
     out, h_n = layer(x)
     assert (out.dtype, h_n.dtype) == (torch.bfloat16, torch.float32)
@@ -169,13 +169,14 @@ def test_no_steps_leave_the_state(kind: type[Layer], options: dict[str, Any], bi
 def test_the_backward_direction_reads_from_the_end(kind: type[Layer], options: dict[str, Any]) -> None:
     layer, x = make(kind, bidirectional=True, **options), random(9, 3, 5)
     one = make(kind, **options)
-    one.cells[0].load_state_dict(layer.cells[1].state_dict())
+    backward = layer.state_dict().items()
+    one.load_state_dict({name.removesuffix("_reverse"): w for name, w in backward if name.endswith("_reverse")})
     flipped, last = one(x.flip(0))
     out, h_n = layer(x)
     close(out[..., 7:], flipped.flip(0))
     close(h_n[1], last[0])
     close(h_n[1], out[0, :, 7:])
-    assert not torch.equal(layer.cells[0].projection.weight, layer.cells[1].projection.weight)
+    assert not torch.equal(layer.weight_ih_l0, layer.weight_ih_l0_reverse)
 
 
 def test_bidirectional_time_major_stays_in_memory_order() -> None:

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from minrnn.mixers import Mixer, RecurrentState, build, in_memory_order
-from minrnn.recurrence import backend
+from minrnn.mixers import Mixer, RecurrentState, build
+from minrnn.recurrence import backend, in_memory_order
 
 D = 5
 MIXERS: list[tuple[str, dict[str, Any]]] = [

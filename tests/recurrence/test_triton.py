@@ -21,6 +21,7 @@ from torch import Tensor
 
 from minrnn.recurrence import backend, linear_recurrence, mingru, minlstm, walk
 from minrnn.recurrence._definitions import RECURRENCES, definition
+from minrnn.recurrence._layout import Spans, existing, pack, packed_spans
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
 # The kernels' backward reads h as the forward rounded it; the interpreter cuts bfloat16 off where a GPU rounds.
@@ -84,6 +85,7 @@ def expect_the_definition(
     reset: bool = True,
     reverse: bool = False,
     time_major: bool = False,
+    lengths: Tensor | None = None,
 ) -> None:
     """Both outputs and every gradient, from upstream gradients of both outputs, against the definition in float64."""
     from minrnn.recurrence import _triton
@@ -96,12 +98,14 @@ def expect_the_definition(
     dh_last = torch.randn(B, H, device=DEVICE, dtype=state_dtype)
 
     inputs = inside_nan(x, time_major)
-    h, h_last = _triton.forward(name, inputs, initial, resets, reverse)
-    dx, dh0 = _triton.backward(name, inputs, initial, resets, h, inside_nan(dh, time_major), dh_last, reverse)
+    spans = Spans(lengths)
+    h, h_last = _triton.forward(name, inputs, initial, resets, spans, reverse)
+    dx, dh0 = _triton.backward(name, inputs, initial, resets, spans, h, inside_nan(dh, time_major), dh_last, reverse)
 
     x64 = x.double().requires_grad_()
     initial64 = (dh_last * 0 if initial is None else initial).double().requires_grad_()
-    expected = definition(RECURRENCES[name], x64, initial64, resets, reverse)
+    there = None if lengths is None else existing(lengths, T)
+    expected = definition(RECURRENCES[name], x64, initial64, resets, reverse, there)
     loss = (expected[0] * dh).sum() + (expected[1] * dh_last).sum()
     gradients = torch.autograd.grad(loss, (x64, initial64), materialize_grads=True)
     for given, wanted in zip((h, h_last, dx, dh0), (*expected, *gradients), strict=True):
@@ -134,6 +138,27 @@ def check_every_shape(name: str, shape: tuple[int, int, int], h0: bool, reset: b
     expect_the_definition(name, random_inputs(name, *shape), h0=h0, reset=reset, reverse=reverse)
 
 
+@pytest.mark.parametrize("name", ["linear", "mingru/g", "minlstm/tanh"])
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def check_lengths(name: str, layout: dict[str, Any]) -> None:
+    expect_the_definition(name, random_inputs(name, 4, 6, 5), lengths=torch.tensor([6, 0, 1, 4]), **layout)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def check_packed(reverse: bool) -> None:
+    """A packed call gives what a padded one with lengths does."""
+    spans = packed_spans(torch.tensor([3, 3, 2, 1]))
+    padded, h0 = Spans(spans.lengths), torch.randn(3, 5, device=DEVICE)
+    x = random_inputs("minlstm/g", 3, 4, 5)
+    with backend("triton"):
+        x.requires_grad_()
+        h, h_last = walk("minlstm/g", pack(x, spans), h0, spans=spans, reverse=reverse)
+        expected, expected_last = walk("minlstm/g", x, h0, spans=padded, reverse=reverse)
+        torch.testing.assert_close((h, h_last), (pack(expected, spans), expected_last))
+        given = torch.autograd.grad(h.sin().sum() + h_last.sum(), x)
+        torch.testing.assert_close(given, torch.autograd.grad(expected.sin().sum() + expected_last.sum(), x))
+
+
 @pytest.mark.parametrize("name", [name for name in RECURRENCES if "tanh" in name or "/g" in name])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of tanh's polynomial, where it is not used
@@ -153,7 +178,7 @@ def check_tanh_keeps_relative_precision() -> None:
 
     candidate = torch.logspace(-6, 1, 100, device=DEVICE)
     gate = torch.full_like(candidate, 50.0)  # z = 1
-    h, _ = _triton.forward("mingru/tanh", torch.cat([gate, candidate])[None, None], None, None, False)
+    h, _ = _triton.forward("mingru/tanh", torch.cat([gate, candidate])[None, None], None, None, Spans(), False)
     torch.testing.assert_close(h[0, 0], candidate.tanh(), rtol=5e-7, atol=0)
 
 
@@ -214,10 +239,11 @@ def compile_to_machine_code(name: str, dtype: str, sm: int, kernel_name: str) ->
     step, activation = name.split("/") if "/" in name else (name, "identity")
     state = "*fp64" if dtype == "fp64" else "*fp32"
     constants: dict[str, Any] = {"K": RECURRENCES[name].inputs, "STEP": step, "ACTIVATION": activation, "BLOCK": 128}
-    if activation == "tanh":  # as where no reset is given
-        constants["reset"] = None
+    constants["REVERSE"] = activation == "g"
+    if activation == "tanh":  # as where none of them is given
+        constants |= dict.fromkeys(("reset", "lengths", "starts"))
     types = dict.fromkeys(("x", "h", "dh", "dx"), f"*{dtype}") | dict.fromkeys(("state", "initial", "grad"), state)
-    types |= {"reset": "*i1"} | dict.fromkeys(constants, "constexpr")
+    types |= {"reset": "*i1", "lengths": "*i64", "starts": "*i64"} | dict.fromkeys(constants, "constexpr")
     source = triton.compiler.ASTSource(kernel, {n: types.get(n, "i64") for n in kernel.arg_names}, constants)
     code = triton.compile(source, target=GPUTarget("cuda", sm, 32), options={"num_warps": 4}).asm
     assert f".target sm_{sm}" in code["ptx"]

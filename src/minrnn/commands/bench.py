@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Sequence
 
 from minrnn.errors import UserError
 
-USAGE = """usage: minrnn bench {layers,model} [OPTIONS]
+BENCHMARKS = {
+    "layers": "one layer, forward + backward, beside nn.GRU, nn.LSTM, a GRUCell loop and the matrix products alone",
+    "calls": "packed input, two directions, single steps and long sequences, each beside the plain call",
+    "model": "a training step of a language model beside its matrix products alone, and generation",
+}
 
-  layers   one layer, forward + backward, beside nn.GRU, nn.LSTM, a GRUCell loop and the matrix products alone
-  model    a training step of a language model beside its matrix products alone, and generation
+USAGE = """usage: minrnn bench {{{}}} [OPTIONS]
 
-minrnn bench layers --help and minrnn bench model --help explain them."""
+{}
+
+minrnn bench layers --help, and so on, explain them."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Hand over to the benchmark named first."""
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(USAGE)
+        print(USAGE.format(",".join(BENCHMARKS), "\n".join(f"  {name:<8} {text}" for name, text in BENCHMARKS.items())))
         return 0 if arguments else 2
-    if arguments[0] == "layers":
-        from ._bench_layers import main as bench
-    elif arguments[0] == "model":
-        from ._bench_model import main as bench
-    else:
-        raise UserError(f"there is no benchmark {arguments[0]!r}; there are layers and model")
-    return bench(arguments[1:])
+    if arguments[0] not in BENCHMARKS:
+        raise UserError(f"there is no benchmark {arguments[0]!r}; there are {', '.join(BENCHMARKS)}")
+    bench = importlib.import_module(f"minrnn.commands._bench_{arguments[0]}")
+    code: int = bench.main(arguments[1:])
+    return code

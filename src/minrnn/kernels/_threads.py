@@ -16,7 +16,9 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 
 # Below this many elements a hand-over to another thread costs more than it saves.
@@ -76,19 +78,26 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew_team)
 
 
-def parallel(run: Callable[[int, int], None], units: int, elements: int) -> None:
+def parallel(
+    run: Callable[[int, int], None], units: int, elements: int, costs: np.ndarray[Any, Any] | None = None
+) -> None:
     """Call `run(first, last)` on ranges that cover `units` units, on up to `torch.get_num_threads()` threads.
 
     Args:
         run: releases the GIL and writes nothing that another unit reads or writes.
         units: number of independent pieces of work.
         elements: size of the whole work, which decides whether threads are worth their cost.
+        costs: of each unit, (units,), where they differ; threads get equal shares of them.
     """
     threads = torch.get_num_threads()
     ranges = min(threads, units) if elements >= INLINE_BELOW and not sys.is_finalizing() else 1
     if ranges <= 1:
         run(0, units)
         return
+    bounds = [units * number // ranges for number in range(ranges + 1)]
+    if costs is not None:
+        shares = costs.sum() * np.arange(1, ranges) / ranges
+        bounds[1:-1] = np.searchsorted(np.cumsum(costs), shares, side="right").tolist()
     numbers = itertools.count()
     ended: list[int] = []
     errors: list[BaseException] = []
@@ -96,7 +105,7 @@ def parallel(run: Callable[[int, int], None], units: int, elements: int) -> None
     def work() -> None:
         while (number := next(numbers)) < ranges:
             try:
-                run(units * number // ranges, units * (number + 1) // ranges)
+                run(bounds[number], bounds[number + 1])
                 ended.append(number)
             except BaseException as error:
                 errors.append(error)

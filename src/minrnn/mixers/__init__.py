@@ -6,8 +6,8 @@ import difflib
 import inspect
 from typing import Any, get_type_hints
 
-from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay, in_memory_order
-from ._minimal import MinGRUMixer, MinimalCell, MinLSTMMixer, mingru_cell, minlstm_cell
+from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay
+from ._minimal import MinGRUMixer, MinimalCell, MinLSTMMixer, check_activation, expanded, raise_forget_bias
 
 __all__ = [
     "MinGRUMixer",
@@ -16,13 +16,13 @@ __all__ = [
     "Mixer",
     "RecurrentState",
     "build",
+    "check_activation",
     "check_sequence",
     "exempt_from_weight_decay",
-    "mingru_cell",
-    "minlstm_cell",
-    "in_memory_order",
+    "expanded",
     "names",
     "options",
+    "raise_forget_bias",
 ]
 
 _REGISTRY: dict[str, type[Mixer]] = {"mingru": MinGRUMixer, "minlstm": MinLSTMMixer}

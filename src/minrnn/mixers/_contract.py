@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -30,17 +29,6 @@ class Mixer(nn.Module):
     def initial_state(self, batch_size: int) -> Any:
         """The state before the first step, for B = batch_size."""
         raise NotImplementedError
-
-
-def in_memory_order(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
-    """function(*inputs) for inputs (B, T, ...) in either memory order.
-
-    A time-major tensor comes as a transposed view, which a matrix product or `torch.cat` would copy: the function sees
-    it as it lies, (T, B, ...), and what it returns is transposed back.
-    """
-    if all(x.stride(0) < x.stride(1) and not x.is_contiguous() for x in inputs):
-        return function(*(x.transpose(0, 1) for x in inputs)).transpose(0, 1)
-    return function(*inputs)
 
 
 def check_sequence(x: Tensor, width: int, reset: Tensor | None) -> None:

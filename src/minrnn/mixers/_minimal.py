@@ -3,80 +3,34 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..recurrence import ACTIVATIONS, walk
-from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay, in_memory_order
+from ..recurrence import ACTIVATIONS, in_memory_order, walk
+from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay
 
 
 class MinimalCell(nn.Module):
-    """x (B, T, D) -> h (B, T, H): projections and recurrence, without a way back to D. `MinGRU` stacks these.
+    """x (B, T, D) -> h (B, T, H): projections and recurrence, without a way back to D.
 
     The K projections are one matrix product, whose result goes to the recurrence as it is: taking it apart would cost
-    a copy. Weights start as those of `nn.Linear`, uniform within 1 / sqrt(D), not within 1 / sqrt(H) like `nn.GRU`'s:
-    everything here reads D inputs and no state, and h, a mean of candidates, has their scale whatever H is.
-
-    Arguments are trusted: the mixers and layers around a cell check them.
+    a copy.
     """
 
-    def __init__(
-        self, recurrence: str, projections: int, input_size: int, hidden_size: int, bias: bool, factory: Any
-    ) -> None:
+    def __init__(self, recurrence: str, projections: int, input_size: int, hidden_size: int, bias: bool) -> None:
         super().__init__()
         self.recurrence = recurrence
         self.hidden_size = hidden_size
-        self.projection = nn.Linear(input_size, projections * hidden_size, bias=bias, **factory)
+        self.projection = nn.Linear(input_size, projections * hidden_size, bias=bias)
         exempt_from_weight_decay(self.projection.weight, self.projection.bias)  # the gates; as the authors' code does
 
-    def forward(
-        self, x: Tensor, h_0: Tensor | None = None, *, reset: Tensor | None = None, reverse: bool = False
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, h_0: Tensor | None = None, *, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """x (B, T, D), h_0 (B, H), reset (B, T) -> h (B, T, H), the last state (B, H)."""
-        return walk(self.recurrence, in_memory_order(self.projection, x), h_0, reset, reverse=reverse)
+        return walk(self.recurrence, in_memory_order(self.projection, x), h_0, reset)
 
     def extra_repr(self) -> str:
         return self.recurrence
-
-
-def mingru_cell(
-    input_size: int,
-    hidden_size: int,
-    *,
-    bias: bool = True,
-    activation: str = "identity",
-    device: Any = None,
-    dtype: torch.dtype | None = None,
-) -> MinimalCell:
-    """[gate | candidate] = W x + b, then `minrnn.recurrence.mingru`."""
-    _check_activation(activation)
-    factory = {"device": device, "dtype": dtype}
-    return MinimalCell(f"mingru/{activation}", 2, input_size, hidden_size, bias, factory)
-
-
-def minlstm_cell(
-    input_size: int,
-    hidden_size: int,
-    *,
-    bias: bool = True,
-    activation: str = "identity",
-    normalize: bool = True,
-    forget_bias: float = 0.0,
-    device: Any = None,
-    dtype: torch.dtype | None = None,
-) -> MinimalCell:
-    """[forget | input | candidate] = W x + b, then `minrnn.recurrence.minlstm`; b's forget part gets `forget_bias`."""
-    _check_activation(activation)
-    if forget_bias and not bias:
-        raise ValueError(f"forget_bias is {forget_bias}, but bias is False; expected bias=True or forget_bias=0")
-    name = "minlstm" if normalize else "minlstm_unnormalized"
-    cell = MinimalCell(f"{name}/{activation}", 3, input_size, hidden_size, bias, {"device": device, "dtype": dtype})
-    if forget_bias:
-        with torch.no_grad():
-            cell.projection.bias[:hidden_size] += forget_bias
-    return cell
 
 
 class _MinimalMixer(Mixer):
@@ -118,7 +72,8 @@ class MinGRUMixer(_MinimalMixer):
     """
 
     def __init__(self, width: int, *, expansion: float = 1.0, activation: str = "identity", bias: bool = True) -> None:
-        cell = mingru_cell(width, expanded(width, expansion), bias=bias, activation=activation)
+        check_activation(activation)
+        cell = MinimalCell(f"mingru/{activation}", 2, width, expanded(width, expansion), bias)
         super().__init__(width, cell, bias)
 
 
@@ -144,14 +99,11 @@ class MinLSTMMixer(_MinimalMixer):
         forget_bias: float = 0.0,
         bias: bool = True,
     ) -> None:
-        cell = minlstm_cell(
-            width,
-            expanded(width, expansion),
-            bias=bias,
-            activation=activation,
-            normalize=normalize,
-            forget_bias=forget_bias,
-        )
+        check_activation(activation)
+        name = "minlstm" if normalize else "minlstm_unnormalized"
+        cell = MinimalCell(f"{name}/{activation}", 3, width, expanded(width, expansion), bias)
+        if forget_bias:
+            raise_forget_bias(cell.projection.bias, cell.hidden_size, forget_bias)
         super().__init__(width, cell, bias)
 
 
@@ -162,6 +114,15 @@ def expanded(width: int, expansion: float) -> int:
     return max(1, round(expansion * width))
 
 
-def _check_activation(activation: str) -> None:
+def raise_forget_bias(bias: Tensor | None, H: int, by: float) -> None:
+    """Add to the forget part, the first H, of the bias of [forget | input | candidate]."""
+    if bias is None:
+        raise ValueError(f"forget_bias is {by}, but bias is False; expected bias=True or forget_bias=0")
+    with torch.no_grad():
+        bias[:H] += by
+
+
+def check_activation(activation: str) -> None:
+    """Raise where no recurrence has a candidate activation of this name."""
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation is {activation!r}; expected one of {', '.join(map(repr, ACTIVATIONS))}")

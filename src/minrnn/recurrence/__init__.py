@@ -10,7 +10,12 @@ Shapes: B batch, T time, H hidden width; inputs and h are (B, T, H), h0 and h_la
 
 from ._backend import backend
 from ._definitions import ACTIVATIONS as ACTIVATIONS
+from ._layout import Spans as Spans
+from ._layout import existing as existing
+from ._layout import in_memory_order as in_memory_order
+from ._layout import packed_spans as packed_spans
 from ._ops import linear_recurrence, mingru, minlstm
+from ._recompute import project_and_walk as project_and_walk
 from ._walk import walk as walk
 
 __all__ = ["backend", "linear_recurrence", "mingru", "minlstm"]

@@ -11,10 +11,12 @@ from torch import Tensor
 from ..kernels import walk
 from ..kernels._threads import parallel
 from ._definitions import RECURRENCES
-from ._layout import empty_rows, fresh_state, parts, rows
+from ._layout import Spans, empty_rows, fresh_state, parts, rows, size, strides
+
+Array = np.ndarray[Any, Any]
 
 
-def _flat(x: Tensor) -> np.ndarray[Any, Any]:
+def _flat(x: Tensor) -> Array:
     """All memory from the first to the last element of x, as a flat array; bfloat16 as uint16."""
     x = x.detach()
     if not x.is_contiguous():
@@ -23,40 +25,61 @@ def _flat(x: Tensor) -> np.ndarray[Any, Any]:
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
 
 
-def _at(x: Tensor, reverse: bool) -> tuple[int, int, int]:
-    """(offset, batch stride, time stride) of the rows of x (B, T, ...), walked backwards where asked."""
-    batch, time = x.stride()[:2]
-    return ((x.shape[1] - 1) * time, batch, -time) if reverse else (0, batch, time)
+_NO_RESET = (np.empty(0, np.uint8), (0, 0))
+_NO_SPANS = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
-_NO_RESET = (np.empty(0, np.uint8), (0, 0, 0))
-
-
-def _reset_rows(reset: Tensor | None, reverse: bool) -> tuple[np.ndarray[Any, Any], tuple[int, int, int]]:
+def _reset_rows(reset: Tensor | None, spans: Spans) -> tuple[Array, tuple[int, int]]:
     if reset is None:
         return _NO_RESET
-    bytes_ = reset.view(torch.uint8)
-    return _flat(bytes_), _at(bytes_, reverse)
+    return _flat(reset.view(torch.uint8)), strides(reset, spans)
 
 
-def forward(name: str, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
-    """inputs (B, T, K*H), h0 (B, H), reset (B, T) -> h (B, T, H) in the memory order of inputs, h_last (B, H)."""
+def _span_arrays(spans: Spans) -> tuple[Array, Array]:
+    if spans.lengths is None:
+        return _NO_SPANS
+    return _flat(spans.lengths), _NO_SPANS[1] if spans.starts is None else _flat(spans.starts)
+
+
+def _run(kernel: Any, arguments: tuple[Any, ...], spans: Spans, reverse: bool, B: int, T: int, H: int) -> None:
+    block = walk.block_size(B, H)
+    blocks = -(-H // block)
+    lengths, starts = _span_arrays(spans)
+    costs = np.repeat(lengths, blocks) + 1 if lengths.size else None
+    parallel(
+        lambda first, last: kernel(*arguments, lengths, starts, reverse, T, H, block, first, last),
+        B * blocks,
+        B * T * H if costs is None else int(lengths.sum()) * H,
+        costs,
+    )
+
+
+def forward(
+    name: str,
+    inputs: Tensor,
+    h0: Tensor | None,
+    reset: Tensor | None,
+    spans: Spans,
+    reverse: bool,
+    h: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """inputs (B, T, K*H) or (N, K*H), h0 (B, H), reset like inputs' rows -> h in the memory order of inputs, h_last
+    (B, H). A given `h` is written to.
+    """
     inputs = rows(inputs)
-    B, T, KH = inputs.shape
-    H = KH // RECURRENCES[name].inputs
-    h = empty_rows(inputs, H)
+    B, T = size(inputs, spans)
+    H = inputs.shape[-1] // RECURRENCES[name].inputs
+    h = empty_rows(inputs, H) if h is None else h
     # A float32 state stands still 1e-4 before the limit of a gate that remembers 3,000 steps.
     state = fresh_state(h0, B, H, inputs).double()
     if h.numel():
-        run = walk.forward(*parts(name))
-        block = walk.block_size(B, H)
         arguments = (
-            *(_flat(inputs), _at(inputs, reverse)),
-            *(_flat(h), _at(h, reverse)),
-            *_reset_rows(reset, reverse),
-            *(_flat(state), T, H, block),
+            *(_flat(inputs), strides(inputs, spans)),
+            *(_flat(h), strides(h, spans)),
+            *_reset_rows(reset, spans),
+            _flat(state),
         )
-        parallel(lambda first, last: run(*arguments, first, last), B * -(-H // block), h.numel())
+        _run(walk.forward(*parts(name)), arguments, spans, reverse, B, T, H)
     return h, state.to(torch.promote_types(inputs.dtype, torch.float32))
 
 
@@ -65,28 +88,28 @@ def backward(
     inputs: Tensor,
     h0: Tensor | None,
     reset: Tensor | None,
+    spans: Spans,
     h: Tensor,
     dh: Tensor,
     dh_last: Tensor,
     reverse: bool,
+    dx: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of inputs (B, T, K*H) and of h0 (B, H) from those of both outputs."""
+    """Gradients of inputs and of h0 (B, H) from those of both outputs. A given `dx` is written to."""
     inputs = rows(inputs)
-    B, T, KH = inputs.shape
+    B, T = size(inputs, spans)
     H = h.shape[-1]
-    dx = empty_rows(inputs, KH)
+    dx = empty_rows(inputs, inputs.shape[-1]) if dx is None else dx
     grad = fresh_state(dh_last, B, H, inputs)
     if h.numel():
         dh = rows(dh.to(inputs.dtype))
-        run = walk.backward(*parts(name))
-        block = walk.block_size(B, H)
         arguments = (
-            *(_flat(inputs), _at(inputs, reverse)),
-            *(_flat(h), _at(h, reverse)),
-            *(_flat(dh), _at(dh, reverse)),
-            *(_flat(dx), _at(dx, reverse)),
-            *_reset_rows(reset, reverse),
-            *(_flat(fresh_state(h0, B, H, inputs)), _flat(grad), T, H, block),
+            *(_flat(inputs), strides(inputs, spans)),
+            *(_flat(h), strides(h, spans)),
+            *(_flat(dh), strides(dh, spans)),
+            *(_flat(dx), strides(dx, spans)),
+            *_reset_rows(reset, spans),
+            *(_flat(fresh_state(h0, B, H, inputs)), _flat(grad)),
         )
-        parallel(lambda first, last: run(*arguments, first, last), B * -(-H // block), h.numel())
+        _run(walk.backward(*parts(name)), arguments, spans, reverse, B, T, H)
     return dx, grad

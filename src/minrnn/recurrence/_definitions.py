@@ -121,21 +121,27 @@ RECURRENCES: dict[str, Recurrence] = {
 
 
 def definition(
-    recurrence: Recurrence, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool
+    recurrence: Recurrence,
+    inputs: Tensor,
+    h0: Tensor | None,
+    reset: Tensor | None,
+    reverse: bool,
+    there: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The loop. inputs (B, T, K*H), h0 (B, H), reset (B, T) bool -> h (B, T, H), h_last (B, H).
 
-    The state is float32, or float64 for float64 inputs, whatever the inputs are; h is returned in the dtype of the
-    inputs.
+    `there` (B, T) bool says which steps are part of their sequence, all by default: elsewhere the state stays and h is
+    zero. The state is float32, or float64 for float64 inputs, whatever the inputs are; h is returned in the dtype of
+    the inputs.
     """
     B, T, KH = inputs.shape
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     h = inputs.new_zeros(B, KH // recurrence.inputs, dtype=dtype) if h0 is None else h0.to(dtype)
     states = [h] * T
     for t in reversed(range(T)) if reverse else range(T):
-        if reset is not None:
-            h = torch.where(reset[:, t, None], 0, h)  # (B, H)
-        h = recurrence.step(h, *inputs[:, t].to(dtype).chunk(recurrence.inputs, dim=-1))
-        states[t] = h
-    out = torch.stack(states, dim=1) if T else inputs.new_zeros(B, 0, h.shape[-1])  # (B, T, H)
+        before = h if reset is None else torch.where(reset[:, t, None], 0, h)  # (B, H)
+        now = recurrence.step(before, *inputs[:, t].to(dtype).chunk(recurrence.inputs, dim=-1))
+        h = now if there is None else torch.where(there[:, t, None], now, h)
+        states[t] = now if there is None else torch.where(there[:, t, None], now, 0)
+    out = torch.stack(states, dim=1) if T else inputs[..., : h.shape[-1]]  # (B, T, H)
     return out.to(inputs.dtype), h

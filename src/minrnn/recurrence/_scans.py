@@ -11,7 +11,12 @@ from ._definitions import Recurrence
 
 
 def scan(
-    recurrence: Recurrence, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool
+    recurrence: Recurrence,
+    inputs: Tensor,
+    h0: Tensor | None,
+    reset: Tensor | None,
+    reverse: bool,
+    there: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """h_t = a_t h_{t-1} + b_t by an odd-even scan: pairs of steps are joined, the half as long sequence is scanned,
     the rest filled in.
@@ -25,11 +30,19 @@ def scan(
         return b.to(inputs.dtype), h0
     if reset is not None:
         a = a.masked_fill(reset[..., None], 0)
+    if there is not None:  # h = 1 h + 0
+        a, b = torch.where(there[..., None], a, 1), torch.where(there[..., None], b, 0)
     if reverse:
         a, b = a.flip(1), b.flip(1)
     h = _odd_even(a, torch.cat([a[:, :1] * h0[:, None] + b[:, :1], b[:, 1:]], dim=1))
     h_last = h[:, -1]
-    return (h.flip(1) if reverse else h).to(inputs.dtype), h_last
+    return _as_rows(h, there, reverse, inputs.dtype), h_last
+
+
+def _as_rows(h: Tensor, there: Tensor | None, reverse: bool, dtype: torch.dtype) -> Tensor:
+    """States (B, T, H) in the order in which they were walked -> h."""
+    h = h.flip(1) if reverse else h
+    return (h if there is None else torch.where(there[..., None], h, 0)).to(dtype)
 
 
 def _odd_even(a: Tensor, b: Tensor) -> Tensor:
@@ -47,7 +60,12 @@ def _odd_even(a: Tensor, b: Tensor) -> Tensor:
 
 
 def logspace(
-    recurrence: Recurrence, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool
+    recurrence: Recurrence,
+    inputs: Tensor,
+    h0: Tensor | None,
+    reset: Tensor | None,
+    reverse: bool,
+    there: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """log h_t = A_t + logcumsumexp(log b_t - A_t), A = cumsum(log a) (arXiv 2410.01201, Appendix B; arXiv 2311.06281).
 
@@ -64,6 +82,8 @@ def logspace(
         raise ValueError("h0 has negative elements, which have no logarithm; the logspace backend needs h0 >= 0")
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     log_a, log_b = recurrence.log_coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
+    if there is not None:  # a finite stand-in for log 0: differences of infinities are NaN
+        log_a, log_b = torch.where(there[..., None], log_a, 0), torch.where(there[..., None], log_b, -1e30)
     if bool((log_a.isnan() | log_b.isnan()).any()):
         raise ValueError(
             f"the logspace backend needs coefficients and candidates >= 0; {recurrence.name} got negative ones or NaN: "
@@ -82,4 +102,4 @@ def logspace(
     h = (A + torch.logcumsumexp(log_b - A, dim=1)).exp()
     h_last = h[:, -1]
     h = h if h0 is None else h[:, 1:]
-    return (h.flip(1) if reverse else h).to(inputs.dtype), h_last
+    return _as_rows(h, there, reverse, inputs.dtype), h_last

@@ -15,7 +15,7 @@ import triton.language as tl
 from torch import Tensor
 
 from ._definitions import RECURRENCES
-from ._layout import empty_rows, fresh_state, parts, rows
+from ._layout import Spans, empty_rows, fresh_state, parts, rows, size, strides
 
 MAX_BLOCK = 128  # channels of a program
 
@@ -118,16 +118,29 @@ def _step_back(h, first, second, candidate, dh, STEP: tl.constexpr):
         return dh * f, dh * h * f * (1.0 - f), dh * candidate * i * (1.0 - i), dh * i
 
 
-# --- the walks: a tensor comes as the row walked to first for b = 0, and the strides to the next b and t --------------
+# --- the walks: layouts, lengths and starts are those of `minrnn.kernels.walk` ----------------------------------------
+
+
+@triton.jit
+def _wide(t):
+    """A step as an int64: offsets pass 2^31 where B*T*K*H does."""
+    return tl.full((), 0, tl.int64) + t
+
+
+@triton.jit
+def _place_of(step, length, starts, REVERSE: tl.constexpr):
+    """Where the step-th step walked of a sequence lies."""
+    t = length - 1 - step if REVERSE else step
+    return tl.load(starts + t) if starts is not None else _wide(t)
 
 
 @triton.jit
 def _walk_forward(
-    x, x_batch, x_time, h, h_batch, h_time, reset, reset_batch, reset_time, state, T, H,
-    K: tl.constexpr, STEP: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr,
+    x, x_batch, x_time, h, h_batch, h_time, reset, reset_batch, reset_time, state, lengths, starts, T, H,
+    K: tl.constexpr, STEP: tl.constexpr, ACTIVATION: tl.constexpr, REVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Writes h and leaves the last state in `state` (B, H), which holds h_0 on entry; its dtype is that of the walk."""
-    b = tl.program_id(0).to(tl.int64)  # offsets pass 2^31 where B*T*K*H does
+    b = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     mask = c < H
     x += b * x_batch + c
@@ -135,30 +148,33 @@ def _walk_forward(
     state += b * H + c
     if reset is not None:
         reset += b * reset_batch
+    length = tl.load(lengths + b) if lengths is not None else T
     now = tl.load(state, mask)
-    for _ in range(T):
+    for s in range(length):
+        place = _place_of(s, length, starts, REVERSE)
         if reset is not None:
-            now = tl.where(tl.load(reset), 0.0, now)
-            reset += reset_time
-        first = tl.load(x, mask).to(now.dtype)
-        second = tl.load(x + H, mask).to(now.dtype)
-        last = tl.load(x + (K - 1) * H, mask).to(now.dtype)
+            now = tl.where(tl.load(reset + place * reset_time), 0.0, now)
+        row = x + place * x_time
+        first = tl.load(row, mask).to(now.dtype)
+        second = tl.load(row + H, mask).to(now.dtype)
+        last = tl.load(row + (K - 1) * H, mask).to(now.dtype)
         now = _step(now, first, second, _activate(last, ACTIVATION), STEP)
-        tl.store(h, now, mask)
-        x += x_time
-        h += h_time
+        tl.store(h + place * h_time, now, mask)
+    if starts is None:
+        for t in range(length, T):
+            tl.store(h + _wide(t) * h_time, 0.0, mask)
     tl.store(state, now, mask)
 
 
 @triton.jit
 def _walk_backward(
     x, x_batch, x_time, h, h_batch, h_time, dh, dh_batch, dh_time, dx, dx_batch, dx_time,
-    reset, reset_batch, reset_time, initial, grad, T, H,
-    K: tl.constexpr, STEP: tl.constexpr, ACTIVATION: tl.constexpr, BLOCK: tl.constexpr,
+    reset, reset_batch, reset_time, initial, grad, lengths, starts, T, H,
+    K: tl.constexpr, STEP: tl.constexpr, ACTIVATION: tl.constexpr, REVERSE: tl.constexpr, BLOCK: tl.constexpr,
 ):  # fmt: skip
     """Writes dx and leaves dh_0 in `grad` (B, H), which holds the gradient of the last state on entry.
 
-    `initial` (B, H) is h_0; all other states are read back from h. The strides point back in time.
+    `initial` (B, H) is h_0; all other states are read back from h.
     """
     b = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
@@ -170,62 +186,85 @@ def _walk_backward(
     grad += b * H + c
     if reset is not None:
         reset += b * reset_batch
+    length = tl.load(lengths + b) if lengths is not None else T
     h0 = tl.load(initial + b * H + c, mask)
     dnow = tl.load(grad, mask)
-    for steps in range(1, T + 1):
-        h += h_time
-        before = tl.load(h, mask).to(dnow.dtype) if steps < T else h0
+    for walked in range(length):
+        s = length - 1 - walked
+        place = _place_of(s, length, starts, REVERSE)
+        before = h0
+        if s > 0:
+            before = tl.load(h + _place_of(s - 1, length, starts, REVERSE) * h_time, mask).to(dnow.dtype)
         if reset is not None:
-            is_reset = tl.load(reset)
+            is_reset = tl.load(reset + place * reset_time)
             before = tl.where(is_reset, 0.0, before)
-        first = tl.load(x, mask).to(dnow.dtype)
-        second = tl.load(x + H, mask).to(dnow.dtype)
-        last = tl.load(x + (K - 1) * H, mask).to(dnow.dtype)
-        dnow += tl.load(dh, mask).to(dnow.dtype)
+        row = x + place * x_time
+        first = tl.load(row, mask).to(dnow.dtype)
+        second = tl.load(row + H, mask).to(dnow.dtype)
+        last = tl.load(row + (K - 1) * H, mask).to(dnow.dtype)
+        dnow += tl.load(dh + place * dh_time, mask).to(dnow.dtype)
         dnow, dfirst, dsecond, dlast = _step_back(before, first, second, _activate(last, ACTIVATION), dnow, STEP)
-        tl.store(dx, dfirst, mask)
+        drow = dx + place * dx_time
+        tl.store(drow, dfirst, mask)
         if K == 3:
-            tl.store(dx + H, dsecond, mask)
-        tl.store(dx + (K - 1) * H, dlast * _slope(last, ACTIVATION), mask)
+            tl.store(drow + H, dsecond, mask)
+        tl.store(drow + (K - 1) * H, dlast * _slope(last, ACTIVATION), mask)
         if reset is not None:
             dnow = tl.where(is_reset, 0.0, dnow)
-            reset += reset_time
-        x += x_time
-        dh += dh_time
-        dx += dx_time
+    if starts is None:
+        for t in range(length, T):
+            for k in tl.static_range(K):
+                tl.store(dx + _wide(t) * dx_time + k * H, 0.0, mask)
     tl.store(grad, dnow, mask)
 
 
 # --- on tensors -------------------------------------------------------------------------------------------------------
 
 
-def _walked(x: Tensor | None, backwards: bool) -> tuple[Tensor | None, int, int]:
-    """x (B, T, ...) from the rows of the first step walked to, and the strides to the next b and to the next step."""
-    if x is None:
-        return None, 0, 0
-    batch, time = x.stride()[:2]
-    return (x[:, -1], batch, -time) if backwards else (x[:, 0], batch, time)
+def _rows_of(x: Tensor | None, spans: Spans) -> tuple[Tensor | None, int, int]:
+    return (None, 0, 0) if x is None else (x, *strides(x, spans))
 
 
-def _launch(kernel: Any, name: str, arguments: tuple[Any, ...], state: Tensor, T: int) -> None:
-    B, H = state.shape
+def _launch(
+    kernel: Any, name: str, tensors: tuple[Tensor | None, ...], states: tuple[Tensor, ...], spans: Spans, reverse: bool
+) -> None:
+    """`tensors` have rows, inputs first; `states` are (B, H)."""
+    inputs, B, H = tensors[0], *states[0].shape
+    assert inputs is not None
     step, activation = parts(name)
     block = min(MAX_BLOCK, triton.next_power_of_2(H))
-    options = {"K": RECURRENCES[name].inputs, "STEP": step, "ACTIVATION": activation, "BLOCK": block}
-    with torch.cuda.device_of(state):
-        kernel[B, triton.cdiv(H, block)](*arguments, T, H, **options, num_warps=max(1, block // 32))
+    options = {"K": RECURRENCES[name].inputs, "STEP": step, "ACTIVATION": activation, "REVERSE": reverse}
+    placed = itertools.chain(*(_rows_of(x, spans) for x in tensors))
+    on_device = [None if x is None else x.to(inputs.device) for x in spans]
+    with torch.cuda.device_of(inputs):
+        kernel[B, triton.cdiv(H, block)](
+            *placed,
+            *states,
+            *on_device,
+            size(inputs, spans)[1],
+            H,
+            **options,
+            BLOCK=block,
+            num_warps=max(1, block // 32),
+        )
 
 
-def forward(name: str, inputs: Tensor, h0: Tensor | None, reset: Tensor | None, reverse: bool) -> tuple[Tensor, Tensor]:
-    """inputs (B, T, K*H), h0 (B, H), reset (B, T) -> h (B, T, H) in the memory order of inputs, h_last (B, H)."""
+def forward(
+    name: str,
+    inputs: Tensor,
+    h0: Tensor | None,
+    reset: Tensor | None,
+    spans: Spans,
+    reverse: bool,
+    h: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """As `minrnn.recurrence._cpu.forward`."""
     inputs = rows(inputs)
-    B, T, KH = inputs.shape
-    H = KH // RECURRENCES[name].inputs
-    h = empty_rows(inputs, H)
-    state = fresh_state(h0, B, H, inputs)
+    H = inputs.shape[-1] // RECURRENCES[name].inputs
+    h = empty_rows(inputs, H) if h is None else h
+    state = fresh_state(h0, size(inputs, spans)[0], H, inputs)
     if h.numel():
-        arguments = (*_walked(inputs, reverse), *_walked(h, reverse), *_walked(reset, reverse), state)
-        _launch(_walk_forward, name, arguments, state, T)
+        _launch(_walk_forward, name, (inputs, h, reset), (state,), spans, reverse)
     return h, state
 
 
@@ -234,19 +273,19 @@ def backward(
     inputs: Tensor,
     h0: Tensor | None,
     reset: Tensor | None,
+    spans: Spans,
     h: Tensor,
     dh: Tensor,
     dh_last: Tensor,
     reverse: bool,
+    dx: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of inputs (B, T, K*H) and of h0 (B, H) from those of both outputs."""
+    """As `minrnn.recurrence._cpu.backward`."""
     inputs = rows(inputs)
-    B, T, KH = inputs.shape
-    H = h.shape[-1]
-    dx = empty_rows(inputs, KH)
+    B, H = size(inputs, spans)[0], h.shape[-1]
+    dx = empty_rows(inputs, inputs.shape[-1]) if dx is None else dx
     grad = fresh_state(dh_last, B, H, inputs)
     if h.numel():
-        walked = [_walked(x, not reverse) for x in (inputs, h, rows(dh), dx, reset)]
-        initial = fresh_state(h0, B, H, inputs)
-        _launch(_walk_backward, name, (*itertools.chain(*walked), initial, grad), grad, T)
+        states = (fresh_state(h0, B, H, inputs), grad)
+        _launch(_walk_backward, name, (inputs, h, rows(dh), dx, reset), states, spans, reverse)
     return dx, grad
