@@ -76,9 +76,12 @@ def test_a_reset_separates_sequences(case: tuple[str, Tensor, Tensor | None, Ten
     h, h_last = walk(name, x, h0, reset)
     for b, start in enumerate(starts):
         first = walk(name, x[b : b + 1, :start], None if h0 is None else h0[b : b + 1])
-        same((h[b : b + 1, :start], h_last[b : b + 1]), first if start == T else (first[0], h_last[b : b + 1]))
+        # A call of one step is made of torch operations, which round differently.
+        equal = close if start == 1 else same
+        equal((h[b : b + 1, :start], h_last[b : b + 1]), first if start == T else (first[0], h_last[b : b + 1]))
         if start < T:
-            same((h[b : b + 1, start:], h_last[b : b + 1]), walk(name, x[b : b + 1, start:]))
+            equal = close if T - start == 1 else same
+            equal((h[b : b + 1, start:], h_last[b : b + 1]), walk(name, x[b : b + 1, start:]))
 
 
 @given(walks(), st.sampled_from(["cpu", "torch", "definition"]))

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..mixers import check_activation, exempt_from_weight_decay, expanded, raise_forget_bias
-from ..recurrence import ACTIVATIONS, Spans, in_memory_order, project_and_walk
+from ..recurrence import ACTIVATIONS, Spans, in_memory_order, project_and_walk, walk_both
 from ._shell import Shell
 
 
@@ -104,8 +104,9 @@ class _Minimal(Shell):
     def _run(
         self, layer: int, direction: int, x: Tensor, h_0: Tensor | None, reset: Tensor | None, spans: Spans
     ) -> tuple[Tensor, Tensor]:
-        weight = getattr(self, _name("weight_ih", layer, direction))
-        bias = getattr(self, _name("bias_ih", layer, direction)) if self.bias else None
+        names = self._names[layer * self.directions + direction]
+        weight = getattr(self, names[0])
+        bias = getattr(self, names[1]) if self.bias else None
         h, h_last = project_and_walk(
             *(self.recurrence, x, weight, bias, h_0, reset),
             spans=spans,
@@ -114,8 +115,25 @@ class _Minimal(Shell):
         )
         if self.expansion is None:
             return h, h_last
-        down = getattr(self, _name("weight_hr", layer, direction))
+        down = getattr(self, names[-1])
         return in_memory_order(lambda h: F.linear(h, down), h), h_last
+
+    def _run_layer(
+        self,
+        layer: int,
+        x: Tensor,
+        h_0: list[Tensor | None],
+        reset: list[Tensor | None],
+        spans: Spans,
+    ) -> tuple[Tensor, list[Tensor]]:
+        if not self.bidirectional or self.recompute or self.expansion is not None:
+            return super()._run_layer(layer, x, h_0, reset, spans)
+        ways = [self._names[2 * layer + way] for way in (0, 1)]
+        weight = torch.cat([getattr(self, names[0]) for names in ways])
+        bias = torch.cat([getattr(self, names[1]) for names in ways]) if self.bias else None
+        projected = in_memory_order(lambda x: F.linear(x, weight, bias), x)
+        h, *states = walk_both(self.recurrence, projected, (h_0[0], h_0[1]), (reset[0], reset[1]), spans=spans)
+        return h, states
 
     def _expected(self) -> tuple[torch.device, torch.dtype]:
         weight = getattr(self, self._names[0][0])

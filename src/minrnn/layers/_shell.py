@@ -53,18 +53,30 @@ class Shell(nn.Module):
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
+        self.directions = 2 if bidirectional else 1
         self.state_size, self.state_dtype, self.pair = state_size, state_dtype, pair
-
-    @property
-    def directions(self) -> int:
-        """1, or 2 where the layer is bidirectional."""
-        return 2 if self.bidirectional else 1
 
     def _run(
         self, layer: int, direction: int, x: Tensor, h_0: Tensor | None, reset: Tensor | None, spans: Spans
     ) -> tuple[Tensor, Tensor]:
         """One layer in one direction: x (B, T, D) or packed (N, D) -> out of the same rows, the last state (B, S)."""
         raise NotImplementedError
+
+    def _run_layer(
+        self,
+        layer: int,
+        x: Tensor,
+        h_0: list[Tensor | None],
+        reset: list[Tensor | None],
+        spans: Spans,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """All directions of one layer, side by side in out; h_0 and reset have one for each."""
+        if self.directions == 1:
+            out, state = self._run(layer, 0, x, h_0[0], reset[0], spans)
+            return out, [state]
+        runs = [self._run(layer, way, x, h_0[way], reset[way], spans) for way in range(self.directions)]
+        outputs, states = [list(of_all) for of_all in zip(*runs, strict=True)]
+        return in_memory_order(_side_by_side, *outputs), states
 
     def _initial_states(self, B: int) -> Tensor | None:
         """Where a call without h_0 starts, (num_layers * directions, B, S); None for zeros."""
@@ -166,17 +178,15 @@ class Shell(nn.Module):
         resets = [reset, None if reset is None else F.pad(reset[:, 1:], (0, 1))]
         last_states = []
         for layer in range(self.num_layers):
-            outputs = []
-            for direction in range(self.directions):
-                index = layer * self.directions + direction
-                initial = None if h_0 is None else h_0[index]
-                h, h_last = self._run(layer, direction, x, initial, resets[direction], spans)
-                outputs.append(h)
-                last_states.append(h_last)
-            x = outputs[0] if len(outputs) == 1 else in_memory_order(_side_by_side, *outputs)
+            ways = range(layer * self.directions, (layer + 1) * self.directions)
+            initial = [None if h_0 is None else h_0[way] for way in ways]
+            x, states = self._run_layer(layer, x, initial, resets, spans)
+            last_states += states
             if self.dropout and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
-        return x, torch.stack(last_states).to(self.state_dtype or dtype)
+        h_n = torch.stack(last_states) if len(last_states) > 1 else last_states[0][None]
+        dtype = self.state_dtype or dtype
+        return x, h_n if h_n.dtype == dtype else h_n.to(dtype)
 
     def _check_input(self, x: Tensor, dimensions: int, layout: str | None = None) -> None:
         if x.dim() != dimensions or x.shape[-1] != self.input_size:

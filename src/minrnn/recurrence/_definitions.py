@@ -56,7 +56,7 @@ def _mingru(activation: str) -> Recurrence:
 
     def step(h: Tensor, gate: Tensor, candidate: Tensor) -> Tensor:
         z = torch.sigmoid(gate)
-        return (1 - z) * h + z * activate(candidate)
+        return torch.lerp(h, activate(candidate), z)  # (1 - z) * h + z * act(candidate)
 
     def coefficients(gate: Tensor, candidate: Tensor) -> Pair:
         return torch.sigmoid(-gate), torch.sigmoid(gate) * activate(candidate)
@@ -145,3 +145,17 @@ def definition(
         states[t] = now if there is None else torch.where(there[:, t, None], now, 0)
     out = torch.stack(states, dim=1) if T else inputs[..., : h.shape[-1]]  # (B, T, H)
     return out.to(inputs.dtype), h
+
+
+def single_step(recurrence: Recurrence, inputs: Tensor, h0: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The loop for T = 1. inputs (B, 1, K*H), h0 (B, H) -> h (B, 1, H), h_last (B, H)."""
+    x = inputs[:, 0]
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    if h0 is None:
+        h0 = x.new_zeros(x.shape[0], x.shape[-1] // recurrence.inputs, dtype=dtype)
+    h = recurrence.step(_as(h0, dtype), *_as(x, dtype).chunk(recurrence.inputs, dim=-1))
+    return _as(h, x.dtype)[:, None], h
+
+
+def _as(x: Tensor, dtype: torch.dtype) -> Tensor:
+    return x if x.dtype == dtype else x.to(dtype)

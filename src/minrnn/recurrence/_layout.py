@@ -64,9 +64,14 @@ def in_memory_order(function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
     A time-major tensor comes as a transposed view, which a matrix product or `torch.cat` would copy: the function sees
     it as it lies, (T, B, ...), and what it returns is transposed back.
     """
-    if all(x.dim() == 3 and x.stride(0) < x.stride(1) and not x.is_contiguous() for x in inputs):
-        return function(*(x.transpose(0, 1) for x in inputs)).transpose(0, 1)
-    return function(*inputs)
+    if inputs[0].is_contiguous() or not all(map(is_time_major, inputs)):
+        return function(*inputs)
+    return function(*(x.transpose(0, 1) for x in inputs)).transpose(0, 1)
+
+
+def is_time_major(x: Tensor) -> bool:
+    """Whether x (B, T, ...) lies in memory as (T, B, ...)."""
+    return x.dim() == 3 and x.stride(0) < x.stride(1) and not x.is_contiguous()
 
 
 def fresh_state(h: Tensor | None, B: int, H: int, like: Tensor) -> Tensor:

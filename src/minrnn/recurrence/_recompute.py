@@ -16,7 +16,7 @@ from torch import Tensor
 from .._autograd import vjp
 from . import _backend
 from ._definitions import RECURRENCES
-from ._layout import Spans, empty_rows, in_memory_order, size
+from ._layout import Spans, empty_rows, in_memory_order, is_time_major, size
 from ._walk import EVERYWHERE, forward_mode, kernels_apply, walk
 
 PIECE = 2**22  # elements of the projections in memory at a time: 16 MB of float32, which stay in a processor's cache
@@ -44,13 +44,15 @@ def project_and_walk(
             it is left out.
         h0, reset, spans, reverse: as for `walk`.
     """
+    if not recompute:
+        projected = in_memory_order(lambda x: F.linear(x, weight, bias), x)
+        return walk(recurrence, projected, h0, reset, spans=spans, reverse=reverse)
     chosen = _backend.choose(x.device)
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as F.linear would
         dtype = torch.get_autocast_dtype(x.device.type)
         x, weight, bias = x.to(dtype), weight.to(dtype), None if bias is None else bias.to(dtype)
-    if not (recompute and kernels_apply(chosen, x)):
-        projected = in_memory_order(lambda x: F.linear(x, weight, bias), x)
-        return walk(recurrence, projected, h0, reset, spans=spans, reverse=reverse)
+    if not kernels_apply(chosen, x):
+        return project_and_walk(recurrence, x, weight, bias, h0, reset, spans=spans, reverse=reverse)
     arguments = (x, weight, bias, h0, reset, *spans, recurrence, reverse, chosen)
     return _ProjectAndWalk.apply(*arguments)  # type: ignore[no-any-return,no-untyped-call]
 
@@ -173,8 +175,7 @@ class _ProjectAndWalk(torch.autograd.Function):
 
 def _as_matrix(x: Tensor) -> Tensor:
     """The rows of x, in the order in which they lie."""
-    time_major = x.dim() == 3 and x.stride(0) < x.stride(1) and not x.is_contiguous()
-    return (x.transpose(0, 1) if time_major else x).flatten(0, -2)
+    return (x.transpose(0, 1) if is_time_major(x) else x).flatten(0, -2)
 
 
 def _in_order(pieces: Iterator[_Piece], backwards: bool) -> list[_Piece]:

@@ -16,13 +16,15 @@ from torch.autograd import forward_ad
 
 from .._autograd import nothing_to_record, vjp
 from . import _backend
-from ._definitions import RECURRENCES, definition
+from ._definitions import RECURRENCES, definition, single_step
 from ._layout import Spans, empty_rows, existing, pack, size, unpack
 from ._scans import logspace, scan
 
 _COMPOSED = {"torch": scan, "logspace": logspace, "definition": definition}
 
 EVERYWHERE = Spans()
+
+SMALL_STEP = 16_384  # elements of inputs
 
 
 def walk(
@@ -51,6 +53,10 @@ def walk(
         (B, H), in float32 (float64 for float64): h0 for a length of 0.
     """
     chosen = chosen or _backend.choose(inputs.device)
+    # At T = 1 its definition is the fastest form of a recurrence: what is left is the cost of calls.
+    simple = reset is None and spans.lengths is None and not torch.compiler.is_compiling()
+    if simple and chosen == "cpu" and inputs.shape[1] == 1 and inputs.numel() <= SMALL_STEP:
+        return single_step(RECURRENCES[recurrence], inputs, h0)
     if chosen in _COMPOSED:
         return _composed(_COMPOSED[chosen], recurrence, inputs, h0, reset, spans, reverse)
     if reason := _backend.unsuited(chosen, inputs.device):
