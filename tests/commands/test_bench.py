@@ -2,14 +2,20 @@
 
 import importlib.metadata
 import json
+import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from minrnn.commands import _bench_layers, main
+from minrnn.commands import _bench_layers, _timing, main
 from minrnn.commands._contestants import Contestant, contestants
 from minrnn.commands._timing import interleaved_medians
+
+
+@pytest.fixture(autouse=True)
+def one_call_a_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_timing, "SHORTEST", 0.0)
 
 
 def test_layers_are_checked_timed_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,11 +52,19 @@ def test_a_contestant_that_is_wrong_is_not_timed() -> None:
         _bench_layers.check(wrong, x, 2e-2)
 
 
-def test_repeats_are_interleaved_and_the_first_round_does_not_count() -> None:
+def test_repeats_are_interleaved_and_the_first_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_timing, "SHORTEST", 0.1)
     order: list[str] = []
-    runs = {"a": lambda: order.append("a"), "b": lambda: order.append("b")}
-    assert interleaved_medians(runs, 2, lambda text: None).keys() == {"a", "b"}
-    assert order == ["a", "b"] * 3
+
+    def run(name: str, seconds: float) -> None:
+        time.sleep(seconds)
+        order.append(name)
+
+    runs = {"long": lambda: run("long", 0.2), "short": lambda: run("short", 0.03)}
+    times = interleaved_medians(runs, 2, lambda text: None)
+    assert times["long"] == pytest.approx(200, rel=0.3) and times["short"] == pytest.approx(30, rel=0.5)
+    rounds = "".join(name[0] for name in order).replace("ll", "l").split("l")
+    assert len(rounds) == 4 and all(2 <= len(short) <= 4 for short in rounds[1:])
 
 
 def test_model(tmp_path: Path) -> None:

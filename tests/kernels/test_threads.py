@@ -247,6 +247,34 @@ def test_a_spawned_process() -> None:
     assert torch.equal(h, expected[0]) and torch.equal(h_last, expected[1])
 
 
+@pytest.mark.parametrize("order", ["torch numba minrnn", "minrnn torch numba", "numba minrnn torch"])
+def test_imports_in_any_order(order: str) -> None:
+    """Numba's threads and torch's, each with an OpenMP of its own perhaps, and ours on torch's."""
+    imports = "\n".join(f"import {name}" for name in order.split())
+    code = f"""
+{imports}
+import numpy as np
+from minrnn import MinGRU
+
+@numba.njit(parallel=True)
+def total(x):
+    s = 0.0
+    for i in numba.prange(len(x)):
+        s += x[i]
+    return s
+
+torch.set_num_threads(2)
+layer, x = MinGRU(64, 64), torch.randn(300, 4, 64)
+for _ in range(3):
+    out, _ = layer(x)
+    out.sum().backward()
+    assert total(np.ones(100_000)) == 100_000
+print("fine")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "fine", done.stderr
+
+
 def test_a_call_while_the_interpreter_ends() -> None:
     code = """
 import atexit, torch

@@ -18,20 +18,32 @@ from typing import Any
 
 import torch
 
+SHORTEST = 0.05  # seconds
+
 
 def interleaved_medians(
     runs: Mapping[str, Callable[[], object]], repeats: int, progress: Callable[[str], None]
 ) -> dict[str, float]:
     """Median milliseconds of each run; one repeat of all of them after another, so that a slow minute hits all
     alike.
+
+    A repeat of a short run is the mean of as many calls as take `SHORTEST`: after a long run of something else, the
+    first call would also pay for caches and for threads that fell asleep.
     """
     times: dict[str, list[float]] = {name: [] for name in runs}
+    calls = dict.fromkeys(runs, 1)
     for repeat in range(repeats + 1):
         for name, run in runs.items():
             progress(f"{name}, repeat {repeat} of {repeats}" if repeat else f"{name}, warming up")
+            if not repeat:
+                run()  # may compile
             began = time.perf_counter()
-            run()
-            times[name].append(1e3 * (time.perf_counter() - began))
+            for _ in range(calls[name]):
+                run()
+            seconds = (time.perf_counter() - began) / calls[name]
+            times[name].append(1e3 * seconds)
+            if not repeat:
+                calls[name] = max(1, round(SHORTEST / max(seconds, 1e-6)))
     return {name: statistics.median(values[1:]) for name, values in times.items()}
 
 
@@ -63,10 +75,11 @@ def in_new_process(module: str, *arguments: str) -> Any:
 
 
 def environment() -> dict[str, Any]:
-    """Command, versions and machine: what a figure needs beside it."""
+    """Command, commit, versions and machine: what a figure needs beside it."""
     packages = ("torch", "numba", "numpy")
     return {
         "command": " ".join(["minrnn", *sys.argv[1:]]),
+        "commit": _commit(),
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
         "processor": _processor(),
@@ -75,6 +88,18 @@ def environment() -> dict[str, Any]:
         "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _commit() -> str | None:
+    """The commit that this code is checked out from; None where it is installed from a wheel."""
+    here = Path(__file__).parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    try:
+        tracked = subprocess.run([*command[:3], "ls-files", "--error-unmatch", __file__], capture_output=True)
+        done = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if tracked.returncode == done.returncode == 0 else None
 
 
 def _processor() -> str:
