@@ -24,6 +24,9 @@ lint: .venv/dev ## linter and type checker alone
 pytest: .venv/dev ## all tests alone
 	$(BIN)/python -m pytest
 
+public: .venv/dev .venv/public ## swap the recurrent layers of models that others published, and train them
+	$(BIN)/python -m pytest tests/layers/test_public_models.py -rA
+
 format: .venv/dev ## let the linter mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -37,13 +40,13 @@ clean: ## remove .venv and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The files .venv/train and .venv/dev say what is installed. They are written last, so what was cut short is done again.
-.venv/train .venv/dev: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
+# The files .venv/train, .venv/dev and .venv/public say what is installed. They are written last, so what was cut short is done again.
+.venv/train .venv/dev .venv/public: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		'$(PYTHON)' -c '$(SUITS)' >/dev/null 2>&1 || { echo '$(REFUSAL)' >&2; exit 2; }; \
 		echo 'making .venv with $(PYTHON)'; '$(PYTHON)' -m venv --clear .venv; }
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
-.PHONY: help demo test lint pytest format bench clean ALWAYS
+.PHONY: help demo test lint pytest public format bench clean ALWAYS
 .DEFAULT_GOAL := help
