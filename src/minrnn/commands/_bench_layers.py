@@ -63,10 +63,11 @@ def main(arguments: Sequence[str]) -> int:
         torch.set_num_threads(options.threads)
     dtype = getattr(torch, options.dtype)
     record: dict[str, Any] = environment() | {"dtype": options.dtype, "repeats": options.repeats}
-    record["sizes"] = [measure(size, dtype, options, options.memory) for size in sizes]
-    record["sweep"] = [measure(size, dtype, options, False) for size in sweep]
-    if options.json:
-        write_json(Path(options.json), record)
+    record |= {"sizes": [], "sweep": []}
+    for part, size in [("sizes", size) for size in sizes] + [("sweep", size) for size in sweep]:
+        record[part].append(measure(size, dtype, options, options.memory and part == "sizes"))
+        if options.json:
+            write_json(Path(options.json), record)
     if options.picture and sweep:
         draw(record["sweep"], Path(options.picture))
     return 0

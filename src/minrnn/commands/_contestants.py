@@ -83,8 +83,8 @@ def cell_loop(H: int, dtype: torch.dtype) -> Contestant:
 
     def call(x: Tensor) -> Tensor:
         h, states = x.new_zeros(x.shape[0], H), []
-        for t in range(x.shape[1]):
-            h = cell(x[:, t], h)
+        for x_t in x.unbind(1):
+            h = cell(x_t, h)
             states.append(h)
         return torch.stack(states, dim=1)
 

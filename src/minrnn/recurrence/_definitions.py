@@ -138,9 +138,10 @@ def definition(
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     h = inputs.new_zeros(B, KH // recurrence.inputs, dtype=dtype) if h0 is None else h0.to(dtype)
     states = [h] * T
+    x = inputs.to(dtype).unbind(1)  # an index at every step would have a gradient as large as all inputs each time
     for t in reversed(range(T)) if reverse else range(T):
         before = h if reset is None else torch.where(reset[:, t, None], 0, h)  # (B, H)
-        now = recurrence.step(before, *inputs[:, t].to(dtype).chunk(recurrence.inputs, dim=-1))
+        now = recurrence.step(before, *x[t].chunk(recurrence.inputs, dim=-1))
         h = now if there is None else torch.where(there[:, t, None], now, h)
         states[t] = now if there is None else torch.where(there[:, t, None], now, 0)
     out = torch.stack(states, dim=1) if T else inputs[..., : h.shape[-1]]  # (B, T, H)
