@@ -40,6 +40,8 @@ clean: ## remove .venv and all caches
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
+.venv/public: CONSTRAINTS := .github/public.txt
+
 # The files .venv/train, .venv/dev and .venv/public say what is installed. They are written last, so what was cut short is done again.
 .venv/train .venv/dev .venv/public: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
