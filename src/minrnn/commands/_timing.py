@@ -92,14 +92,15 @@ def environment() -> dict[str, Any]:
 
 def _commit() -> str | None:
     """The commit that this code is checked out from; None where it is installed from a wheel."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        tracked = subprocess.run([*command[:3], "ls-files", "--error-unmatch", __file__], capture_output=True)
-        done = subprocess.run(command, capture_output=True, text=True)
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
+        named = subprocess.run(
+            [*git, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"], capture_output=True, text=True
+        )
     except OSError:
         return None
-    return done.stdout.strip() if tracked.returncode == done.returncode == 0 else None
+    return named.stdout.strip() if tracked.returncode == named.returncode == 0 else None
 
 
 def _processor() -> str:

@@ -69,7 +69,7 @@ class _Minimal(Shell):
                     shapes["weight_hr"] = (hidden_size, state_size)
                 names = []
                 for kind, shape in shapes.items():
-                    names.append(_name(kind, layer, direction))
+                    names.append(f"{kind}_l{layer}{'_reverse' if direction else ''}")
                     self.register_parameter(names[-1], nn.Parameter(torch.empty(shape, **factory)))
                 self._names.append(names)
         self.reset_parameters()
@@ -146,13 +146,10 @@ class _Minimal(Shell):
             "learn_h_0": (self.h_0 is not None, False),
             "recompute": (self.recompute, False),
             "pair": (self.pair, False),
+            "state_dtype": (self.state_dtype, None),
         }
         extras = [f"{name}={value!r}" for name, (value, default) in shown.items() if value != default]
         return ", ".join([super().extra_repr(), *extras])
-
-
-def _name(kind: str, layer: int, direction: int) -> str:
-    return f"{kind}_l{layer}{'_reverse' if direction else ''}"
 
 
 class MinGRU(_Minimal):
@@ -303,7 +300,5 @@ class MinLSTM(_Minimal):
         """Draw fresh weights, and raise the bias of the forget gates."""
         super().reset_parameters()
         if self.forget_bias:
-            for layer in range(self.num_layers):
-                for direction in range(self.directions):
-                    bias = getattr(self, _name("bias_ih", layer, direction)) if self.bias else None
-                    raise_forget_bias(bias, self.state_size, self.forget_bias)
+            for names in self._names:
+                raise_forget_bias(getattr(self, names[1]) if self.bias else None, self.state_size, self.forget_bias)

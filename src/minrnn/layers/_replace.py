@@ -18,7 +18,7 @@ class Replacement:
     """Names of recurrent modules that are still torch's, and why."""
 
 
-_OTHER = (nn.RNNBase, nn.RNNCellBase)
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
 
 
 def replace_recurrent(model: nn.Module) -> Replacement:
@@ -42,7 +42,7 @@ def replace_recurrent(model: nn.Module) -> Replacement:
     kept: dict[str, str] = {}
     places: dict[str, nn.GRU | nn.LSTM] = {}
     for name, module in list(model.named_modules(remove_duplicate=False)):
-        if not isinstance(module, _OTHER):
+        if not isinstance(module, _RECURRENT):
             continue
         if reason := _hindrance(name, module):
             kept[name] = reason

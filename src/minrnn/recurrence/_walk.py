@@ -24,7 +24,7 @@ _COMPOSED = {"torch": scan, "logspace": logspace, "definition": definition}
 
 EVERYWHERE = Spans()
 
-SMALL_STEP = 16_384  # elements of inputs
+SMALL_STEP = 16_384  # elements of the inputs of a single step, up to which calling a kernel costs more than its work
 
 
 def walk(
@@ -53,18 +53,17 @@ def walk(
         (B, H), in float32 (float64 for float64): h0 for a length of 0.
     """
     chosen = chosen or _backend.choose(inputs.device)
-    # At T = 1 its definition is the fastest form of a recurrence: what is left is the cost of calls.
-    simple = reset is None and spans.lengths is None and not torch.compiler.is_compiling()
-    if simple and chosen == "cpu" and inputs.shape[1] == 1 and inputs.numel() <= SMALL_STEP:
-        return single_step(RECURRENCES[recurrence], inputs, h0)
     if chosen in _COMPOSED:
         return _composed(_COMPOSED[chosen], recurrence, inputs, h0, reset, spans, reverse)
     if reason := _backend.unsuited(chosen, inputs.device):
         raise RuntimeError(reason)
+    compiling = torch.compiler.is_compiling()
+    simple = chosen == "cpu" and reset is None and spans.lengths is None and not compiling
+    if simple and inputs.shape[1] == 1 and inputs.numel() <= SMALL_STEP:
+        return single_step(RECURRENCES[recurrence], inputs, h0)
     if chosen == "cpu" and inputs.dtype == torch.float16:  # float32 loses nothing, and no kernel needs to know
         h, h_last = walk(recurrence, inputs.float(), h0, reset, spans=spans, reverse=reverse)
         return h.half(), h_last
-    compiling = torch.compiler.is_compiling()
     if forward_mode() or (compiling and _transforming()):
         # Tangents of a Function do not nest, and an operator has none: both would be wrong in silence.
         return _composed(scan, recurrence, inputs, h0, reset, spans, reverse)
