@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch.autograd import forward_ad
 
 
 def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[..., Any]]:
@@ -16,6 +17,8 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
 def nothing_to_record() -> bool:
     """Whether kernels may be called past autograd, whose bookkeeping costs more than a single step of a recurrence.
 
-    In inference mode there are neither gradients nor tangents; `torch.vmap` is still possible, and needs the function.
+    Without gradients there may still be tangents, and `torch.vmap`; both need the function.
     """
-    return torch.is_inference_mode_enabled() and not torch._C._are_functorch_transforms_active()
+    return not (
+        torch.is_grad_enabled() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
+    )

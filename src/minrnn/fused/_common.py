@@ -11,12 +11,14 @@ from .._autograd import nothing_to_record, vjp
 
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
+SMALL_STEP = 16_384  # elements of a single step, up to which calling a kernel costs more than its work
+
 
 def fusable(*tensors: Tensor) -> bool:
     """Whether the Numba kernels can take these tensors here; elsewhere, and under `torch.func`, the definitions run."""
     if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
         return False
-    return all(t.device.type == "cpu" and t.dtype in _DTYPES for t in tensors)
+    return all([t.is_cpu and t.dtype in _DTYPES for t in tensors])
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:
@@ -47,7 +49,8 @@ def autocast_dtype(x: Tensor) -> torch.dtype:
 
 def flat(x: Tensor) -> np.ndarray[Any, Any]:
     """A tensor as a flat array, its own memory if it is contiguous; bfloat16 as uint16. Kernels know no strides."""
-    x = x.detach().contiguous()
+    x = x.detach()
+    x = x if x.is_contiguous() else x.contiguous()
     return (x.view(torch.uint16) if x.dtype == torch.bfloat16 else x).numpy().reshape(-1)
 
 

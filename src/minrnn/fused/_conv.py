@@ -8,7 +8,7 @@ from torch import Tensor
 from ..kernels import conv
 from ..kernels._threads import parallel
 from . import _definitions
-from ._common import apply, differentiable_gradients, flat, fusable, working_dtype
+from ._common import SMALL_STEP, apply, differentiable_gradients, flat, fusable, working_dtype
 
 
 def causal_conv(
@@ -55,7 +55,9 @@ def causal_conv(
         raise ValueError(f"window has shape {tuple(window.shape)}; expected (B, W-1, D) = {(B, W - 1, D)}")
     full = torch.cat([window.to(x.dtype), x], dim=1)  # (B, W-1+T, D)
     reach = None if reset is None else _reach(reset, W)
-    if fusable(full, weight, bias):
+    if T == 1 and reach is None and full.numel() <= SMALL_STEP:
+        y = ((full.to(weight.dtype) * weight.T).sum(dim=1, keepdim=True) + bias).to(x.dtype)
+    elif fusable(full, weight, bias):
         y = apply(_CausalConv, full, weight, bias, reach)
     else:
         y = _definitions.causal_conv(full, weight, bias, reach).to(x.dtype)

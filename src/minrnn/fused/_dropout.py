@@ -10,7 +10,7 @@ from torch import Tensor
 from ..kernels import rows
 from ..kernels._threads import parallel
 from . import _definitions
-from ._common import apply, differentiable_gradients, flat, fusable
+from ._common import SMALL_STEP, apply, differentiable_gradients, flat, fusable
 
 Draw = tuple[int, int, float]  # seed, threshold of the random bits, and the factor of a kept element
 
@@ -30,7 +30,7 @@ def gelu_dropout(x: Tensor, p: float = 0.0, training: bool = True) -> Tensor:
         >>> y = gelu_dropout(torch.randn(8, 1536), p=0.2)
     """
     p = _check(p, training)
-    if fusable(x):
+    if fusable(x) and (p or x.numel() > SMALL_STEP):
         return apply(_GELUDropout, x, _draw(p))
     return F.dropout(F.gelu(x, approximate="tanh"), p, training)
 
@@ -48,7 +48,9 @@ def dropout_add(residual: Tensor, x: Tensor, p: float = 0.0, training: bool = Tr
         >>> x = dropout_add(x, branch(x), p=0.2, training=self.training)
     """
     p = _check(p, training)
-    if p and fusable(residual, x) and residual.shape == x.shape:
+    if not p:
+        return residual + x.to(residual.dtype)
+    if fusable(residual, x) and residual.shape == x.shape:
         return apply(_DropoutAdd, residual, x, _draw(p))
     return residual + F.dropout(x, p, training).to(residual.dtype)
 

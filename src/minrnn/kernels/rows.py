@@ -1,5 +1,5 @@
 """Kernels over the rows of a (rows, D) array: norm, activation and dropout, each one pass where eager torch takes
-several.
+several; and the product of a matrix with so few rows that reading the matrix is all the work.
 
 Random bits of dropout are a hash of (seed, position), computed again in the backward pass instead of stored.
 """
@@ -17,6 +17,7 @@ from ._scalar import like, sigmoid
 
 ROWS = 64  # rows in a unit of work of the norm; the sum over them is one partial gradient of its weight
 ELEMENTS = 16_384  # elements in a unit of work of the elementwise kernels
+OUTPUTS = 16  # outputs in a unit of work of the product
 
 
 @cache
@@ -149,3 +150,20 @@ def dropout() -> Callable[..., None]:
             write_out0(y, i, v * factor)
 
     return kernel(dropout_forward)
+
+
+@cache
+def product() -> Callable[..., None]:
+    """y (rows, E) = x (rows, D) @ weight (E, D).T + bias (E); each row of the weight is read once for all rows of x."""
+    version = SOURCES
+
+    def product_forward(x, weight, bias, y, rows, D, E, first, last):
+        version  # noqa: B018 - part of the cache key
+        for e in range(first * OUTPUTS, min(last * OUTPUTS, E)):
+            for row in range(rows):
+                total = like(read_in(x, 0), 0.0)
+                for d in range(D):
+                    total += read_in(x, row * D + d) * read_in(weight, e * D + d)
+                write_out0(y, row * E + e, total + read_in(bias, e) if bias.size > 0 else total)
+
+    return kernel(product_forward, options=SUMMING)

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
+from ..fused import Linear
 from ..recurrence import ACTIVATIONS, in_memory_order, walk
 from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay
 
@@ -22,7 +23,7 @@ class MinimalCell(nn.Module):
         super().__init__()
         self.recurrence = recurrence
         self.hidden_size = hidden_size
-        self.projection = nn.Linear(input_size, projections * hidden_size, bias=bias)
+        self.projection = Linear(input_size, projections * hidden_size, bias=bias)
         exempt_from_weight_decay(self.projection.weight, self.projection.bias)  # the gates; as the authors' code does
 
     def forward(self, x: Tensor, h_0: Tensor | None = None, *, reset: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -40,7 +41,7 @@ class _MinimalMixer(Mixer):
         super().__init__()
         self.width = width
         self.cell = cell
-        self.down = nn.Linear(cell.hidden_size, width, bias=bias)
+        self.down = Linear(cell.hidden_size, width, bias=bias)
         exempt_from_weight_decay(self.down.bias)
 
     def forward(

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..fused import causal_conv, dropout_add, gelu_dropout, rms_norm
+from ..fused import Linear, causal_conv, dropout_add, gelu_dropout, rms_norm
 from ..mixers import Mixer, check_sequence, exempt_from_weight_decay
 
 
@@ -86,8 +86,7 @@ class _Conv(nn.Module):
         exempt_from_weight_decay(self.weight, self.bias)
 
     def forward(self, x: Tensor, window: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Tensor]:
-        y, window = causal_conv(self.norm(x), self.weight, self.bias, window, reset)
-        return y, window.clone()  # a view would keep the whole chunk alive as long as the state
+        return causal_conv(self.norm(x), self.weight, self.bias, window, reset)
 
     def initial_window(self, batch_size: int) -> Tensor:
         D, W = self.weight.shape
@@ -101,8 +100,8 @@ class _MLP(nn.Module):
         super().__init__()
         self.dropout = dropout
         self.norm = Norm(width)
-        self.up = nn.Linear(width, hidden)
-        self.down = nn.Linear(hidden, width)
+        self.up = Linear(width, hidden)
+        self.down = Linear(hidden, width)
         exempt_from_weight_decay(self.up.bias, self.down.bias)
 
     def forward(self, x: Tensor) -> Tensor:

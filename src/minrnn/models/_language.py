@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..fused import Linear
 from ..mixers import exempt_from_weight_decay
 from ._block import Norm
 from ._pattern import parse_pattern
@@ -73,7 +74,7 @@ class LanguageModel(nn.Module):
             dropout=config.dropout,
         )
         self.norm = Norm(D)
-        self.head = nn.Linear(D, V, bias=False)
+        self.head = Linear(D, V, bias=False)
         exempt_from_weight_decay(self.embedding.weight)
         self._initialise()
 

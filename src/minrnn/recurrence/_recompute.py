@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .._autograd import vjp
+from ..fused import linear
 from . import _backend
 from ._definitions import RECURRENCES
 from ._layout import Spans, empty_rows, in_memory_order, is_time_major, size
@@ -45,7 +46,7 @@ def project_and_walk(
         h0, reset, spans, reverse: as for `walk`.
     """
     if not recompute:
-        projected = in_memory_order(lambda x: F.linear(x, weight, bias), x)
+        projected = in_memory_order(lambda x: linear(x, weight, bias), x)
         return walk(recurrence, projected, h0, reset, spans=spans, reverse=reverse)
     chosen = _backend.choose(x.device)
     if torch.is_autocast_enabled(x.device.type) and x.dtype != torch.float64:  # as F.linear would
