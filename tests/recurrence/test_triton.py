@@ -19,8 +19,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from minrnn.recurrence import backend, linear_recurrence, mingru, minlstm, walk
-from minrnn.recurrence._definitions import RECURRENCES, definition
+from minrnn.recurrence import _triton, backend, linear_recurrence, mingru, minlstm, walk
+from minrnn.recurrence._definitions import AFFINE, RECURRENCES, definition
 from minrnn.recurrence._layout import Spans, existing, pack, packed_spans
 
 DEVICE = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
@@ -120,7 +120,8 @@ def random_inputs(name: str, B: int, T: int, H: int, dtype: torch.dtype = torch.
     return torch.randn(B, T, RECURRENCES[name].inputs * H, device=DEVICE).to(dtype)
 
 
-each_recurrence = pytest.mark.parametrize("name", RECURRENCES)
+IN_TRITON = [name for name in AFFINE if _triton.has(name)]
+each_recurrence = pytest.mark.parametrize("name", IN_TRITON)
 LAYOUTS: dict[str, dict[str, Any]] = {"batch-major": {}, "time-major reversed": {"time_major": True, "reverse": True}}
 
 
@@ -159,7 +160,7 @@ def check_packed(reverse: bool) -> None:
         torch.testing.assert_close(given, torch.autograd.grad(expected.sin().sum() + expected_last.sum(), x))
 
 
-@pytest.mark.parametrize("name", [name for name in RECURRENCES if "tanh" in name or "/g" in name])
+@pytest.mark.parametrize("name", [name for name in IN_TRITON if "tanh" in name or "/g" in name])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
 @pytest.mark.filterwarnings("ignore:overflow:RuntimeWarning")  # of tanh's polynomial, where it is not used
 def check_extreme_logits(name: str, dtype: torch.dtype) -> None:

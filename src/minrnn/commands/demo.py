@@ -18,7 +18,6 @@ CONFIG = TrainConfig(
     out="runs/demo",
     pattern="mingru*4",
     width=256,
-    expansion=1.0,
     conv=4,
     mlp=4.0,
     dropout=0.1,

@@ -8,7 +8,8 @@ to every order.
 
 from ._conv import causal_conv
 from ._dropout import dropout_add, gelu_dropout
+from ._gate import gated
 from ._linear import Linear, linear
 from ._norm import rms_norm
 
-__all__ = ["Linear", "linear", "causal_conv", "dropout_add", "gelu_dropout", "rms_norm"]
+__all__ = ["Linear", "linear", "causal_conv", "dropout_add", "gated", "gelu_dropout", "rms_norm"]

@@ -4,6 +4,8 @@ it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -30,3 +32,15 @@ def causal_conv(full: Tensor, weight: Tensor, bias: Tensor, reach: Tensor | None
 def gelu_dropout(x: Tensor, factor: Tensor) -> Tensor:
     """GELU in its tanh form (arXiv 1606.08415, section 2), times the factors of dropout: 0, or 1 / (1 - p)."""
     return F.gelu(x, approximate="tanh") * factor
+
+
+GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "sigmoid": torch.sigmoid,
+    "silu": F.silu,
+    "gelu": lambda x: F.gelu(x, approximate="tanh"),
+}
+
+
+def gated(x: Tensor, gate: Tensor, activation: str) -> Tensor:
+    """x * act(gate)"""
+    return x * GATES[activation](gate)

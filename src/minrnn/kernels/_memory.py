@@ -18,7 +18,11 @@ from numba.extending import intrinsic, overload
 
 from ._compile import INLINE
 
-ROLES = ("in", "out0", "out1", "out2", "state", "before", "partial")
+ROLES = (
+    "in",
+    *(f"out{n}" for n in range(5)),
+    *(f"{role}{n}" for role in ("state", "before", "partial") for n in range(3)),
+)
 
 
 def bitcast(target: types.Type) -> Any:
@@ -117,6 +121,11 @@ def _writer(role: str) -> Any:
     return write
 
 
-read_in, read_state, read_before, read_partial = (_reader(role) for role in ("in", "state", "before", "partial"))
-write_out0, write_out1, write_out2 = (_writer(role) for role in ("out0", "out1", "out2"))
-write_state, write_before, write_partial = (_writer(role) for role in ("state", "before", "partial"))
+read_in = _reader("in")
+write_out0, write_out1, write_out2, write_out3, write_out4 = (_writer(f"out{n}") for n in range(5))
+read_state0, read_state1, read_state2 = (_reader(f"state{n}") for n in range(3))
+write_state0, write_state1, write_state2 = (_writer(f"state{n}") for n in range(3))
+read_before0, read_before1, read_before2 = (_reader(f"before{n}") for n in range(3))
+write_before0, write_before1, write_before2 = (_writer(f"before{n}") for n in range(3))
+read_partial0, read_partial1, read_partial2 = (_reader(f"partial{n}") for n in range(3))
+write_partial0, write_partial1, write_partial2 = (_writer(f"partial{n}") for n in range(3))

@@ -21,6 +21,22 @@ def _like(x, value):
     return lambda x, value: float(value)
 
 
+def narrow(x, input):
+    """x in the precision of `input`."""
+
+
+@overload(narrow, jit_options=INLINE)
+def _narrow(x, input):
+    if input == types.float32:
+        return lambda x, input: np.float32(x)
+    return lambda x, input: x
+
+
+@scalar
+def larger(x, y):
+    return x if x > y else y
+
+
 # --- exponentials -----------------------------------------------------------------------------------------------------
 
 
@@ -127,3 +143,38 @@ def positive_slope(x):
 def tanh_slope(x):
     y = tanh(x)
     return like(x, 1.0) - y * y
+
+
+@scalar
+def silu(x):
+    return x * sigmoid(x)
+
+
+@scalar
+def silu_slope(x):
+    s = sigmoid(x)
+    return s + x * s * (like(x, 1.0) - s)
+
+
+@scalar
+def sigmoid_slope(x):
+    s = sigmoid(x)
+    return s * (like(x, 1.0) - s)
+
+
+@scalar
+def _gelu_gate(x):
+    """gelu(x) = x sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), the tanh form; returns the sigmoid."""
+    return sigmoid(x * (like(x, 1.5957691216057308) + like(x, 0.07135481627260025) * x * x))
+
+
+@scalar
+def gelu(x):
+    return x * _gelu_gate(x)
+
+
+@scalar
+def gelu_slope(x):
+    s = _gelu_gate(x)
+    rise = like(x, 1.5957691216057308) + like(x, 3.0) * like(x, 0.07135481627260025) * x * x
+    return s + x * s * (like(x, 1.0) - s) * rise

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import numpy as np
 
+from . import _scalar
 from ._compile import SOURCES, SUMMING, kernel, scalar
-from ._memory import read_in, read_partial, write_out0, write_partial
-from ._scalar import like, sigmoid
+from ._memory import read_in, read_partial0, write_out0, write_out1, write_partial0
+from ._scalar import gelu, gelu_slope, like
 
 ROWS = 64  # rows in a unit of work of the norm; the sum over them is one partial gradient of its weight
 ELEMENTS = 16_384  # elements in a unit of work of the elementwise kernels
@@ -59,7 +61,7 @@ def rms_norm_back() -> Callable[..., None]:
                     v = read_in(x, row * D + c)
                     g = read_in(dy, row * D + c)
                     write_out0(dx, row * D + c, scale * (g * read_in(weight, c) - v * along))
-                    write_partial(partial, unit * D + c, read_partial(partial, unit * D + c) + g * v * scale)
+                    write_partial0(partial, unit * D + c, read_partial0(partial, unit * D + c) + g * v * scale)
 
     return kernel(rms_norm_backward, options=SUMMING)
 
@@ -82,17 +84,6 @@ def _kept(i, seed, threshold):
     return _mix(np.uint32(_mix(np.uint32(np.uint32(i) ^ low)) + high)) >= np.uint32(threshold)
 
 
-@scalar
-def _gelu_slope_terms(x):
-    """gelu(x) = x s with s = sigmoid(2 sqrt(2/pi) (x + 0.044715 x^3)), the tanh form; returns s and the derivative."""
-    one = like(x, 1.0)
-    square = x * x
-    a = like(x, 1.5957691216057308)
-    b = like(x, 0.07135481627260025)
-    s = sigmoid(x * (a + b * square))
-    return s, s + x * s * (one - s) * (a + like(x, 3.0) * b * square)
-
-
 @cache
 def gelu_dropout() -> Callable[..., None]:
     version = SOURCES
@@ -101,9 +92,8 @@ def gelu_dropout() -> Callable[..., None]:
         version  # noqa: B018 - part of the cache key
         for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
             v = read_in(x, i)
-            s, _ = _gelu_slope_terms(v)
             factor = like(v, scale) if _kept(i, seed, threshold) else like(v, 0.0)
-            write_out0(y, i, v * s * factor)
+            write_out0(y, i, gelu(v) * factor)
 
     return kernel(gelu_dropout_forward)
 
@@ -116,9 +106,8 @@ def gelu_dropout_back() -> Callable[..., None]:
         version  # noqa: B018 - part of the cache key
         for i in range(first * ELEMENTS, min(last * ELEMENTS, n)):
             v = read_in(x, i)
-            _, slope = _gelu_slope_terms(v)
             factor = like(v, scale) if _kept(i, seed, threshold) else like(v, 0.0)
-            write_out0(dx, i, read_in(dy, i) * slope * factor)
+            write_out0(dx, i, read_in(dy, i) * gelu_slope(v) * factor)
 
     return kernel(gelu_dropout_backward)
 
@@ -167,3 +156,42 @@ def product() -> Callable[..., None]:
                 write_out0(y, row * E + e, total + read_in(bias, e) if bias.size > 0 else total)
 
     return kernel(product_forward, options=SUMMING)
+
+
+GATES: dict[str, tuple[Any, Any]] = {
+    "sigmoid": (_scalar.sigmoid, _scalar.sigmoid_slope),
+    "silu": (_scalar.silu, _scalar.silu_slope),
+    "gelu": (_scalar.gelu, _scalar.gelu_slope),
+}
+
+
+@cache
+def gated(activation: str) -> Callable[..., None]:
+    """y (rows, D) = x * act(gate); rows of x and gate lie x_at and gate_at apart."""
+    activate, _ = GATES[activation]
+    version = SOURCES
+
+    def gated_forward(x, x_at, gate, gate_at, y, D, rows, first, last):
+        version  # noqa: B018 - part of the cache key
+        for row in range(first * ROWS, min(last * ROWS, rows)):
+            for c in range(D):
+                write_out0(y, row * D + c, read_in(x, row * x_at + c) * activate(read_in(gate, row * gate_at + c)))
+
+    return kernel(gated_forward, activation)
+
+
+@cache
+def gated_back(activation: str) -> Callable[..., None]:
+    """Writes dx and dgate, (rows, D) each."""
+    activate, slope = GATES[activation]
+    version = SOURCES
+
+    def gated_backward(x, x_at, gate, gate_at, dy, dx, dgate, D, rows, first, last):
+        version  # noqa: B018 - part of the cache key
+        for row in range(first * ROWS, min(last * ROWS, rows)):
+            for c in range(D):
+                g, upstream = read_in(gate, row * gate_at + c), read_in(dy, row * D + c)
+                write_out0(dx, row * D + c, upstream * activate(g))
+                write_out1(dgate, row * D + c, upstream * read_in(x, row * x_at + c) * slope(g))
+
+    return kernel(gated_backward, activation)

@@ -3,75 +3,40 @@ over threads.
 
 Arrays come flat. Row (b, t) of an array starts at `b * batch_stride + place * time_stride`. The place of step t is t,
 or `starts[t]` in packed sequences, whose two strides are one: batch-major, time-major and packed layouts are walked
-where they lie. The K inputs of a row, H channels each, stand one after the other. Sequence b has `lengths[b]` steps, or
-T where `lengths` is empty; in padded layouts the rows after them are set to zero. `reverse` walks each sequence from
-its end.
+where they lie. The vectors of a row, H channels each, stand one after the other: K inputs in `x`, outputs in `y`, S
+states in `saved`. Sequence b has `lengths[b]` steps, or T where `lengths` is empty; in padded layouts the rows after
+them are set to zero. `reverse` walks each sequence from its end.
+
+States that are the output are read back from it; others are kept beside it, in `saved`, if there will be a way back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
-from . import _scalar, _steps
+import numpy as np
+
 from ._compile import SOURCES, kernel, scalar
-from ._memory import read_before, read_in, read_state, write_before, write_out0, write_out1, write_out2, write_state
-from ._scalar import like
+from ._rows_of_channels import (
+    ADD_PARTIAL,
+    EXTRA,
+    PUT,
+    PUT_BEFORE,
+    PUT_LAST,
+    PUT_SAVED,
+    PUT_STATE,
+    READ,
+    READ_BEFORE,
+    READ_STATE,
+    STACKED,
+    SUM,
+    ZEROS,
+)  # fmt: skip
+from ._steps import ACTIVATIONS as ACTIVATIONS
+from ._steps import STEPS as STEPS
 
 BLOCK = 16  # channels in the smallest block: one vector of float32 with AVX-512
-
-
-@scalar
-def read2(x, i, H):
-    return read_in(x, i), read_in(x, i + H)
-
-
-@scalar
-def read3(x, i, H):
-    return read_in(x, i), read_in(x, i + H), read_in(x, i + 2 * H)
-
-
-@scalar
-def write2(x, i, H, values):
-    write_out0(x, i, values[0])
-    write_out1(x, i + H, values[1])
-
-
-@scalar
-def write3(x, i, H, values):
-    write_out0(x, i, values[0])
-    write_out1(x, i + H, values[1])
-    write_out2(x, i + 2 * H, values[2])
-
-
-@scalar
-def clear2(x, i, H):
-    write_out0(x, i, 0)
-    write_out1(x, i + H, 0)
-
-
-@scalar
-def clear3(x, i, H):
-    write_out0(x, i, 0)
-    write_out1(x, i + H, 0)
-    write_out2(x, i + 2 * H, 0)
-
-
-TWO, THREE = (read2, write2, clear2), (read3, write3, clear3)
-
-STEPS: dict[str, tuple[Any, Any, tuple[Any, Any, Any]]] = {
-    "linear": (_steps.linear, _steps.linear_back, TWO),
-    "mingru": (_steps.mingru, _steps.mingru_back, TWO),
-    "minlstm": (_steps.minlstm, _steps.minlstm_back, THREE),
-    "minlstm_unnormalized": (_steps.minlstm_unnormalized, _steps.minlstm_unnormalized_back, THREE),
-}
-
-ACTIVATIONS: dict[str, tuple[Any, Any]] = {
-    "identity": (_scalar.identity, _scalar.identity_slope),
-    "g": (_scalar.positive, _scalar.positive_slope),
-    "tanh": (_scalar.tanh, _scalar.tanh_slope),
-}
 
 
 def block_size(B: int, H: int) -> int:
@@ -89,54 +54,32 @@ def place_of(step, length, starts, reverse):
     return starts[t] if starts.size > 0 else t
 
 
-@cache
-def forward(step_name: str, activation: str) -> Callable[..., None]:
-    """Kernel that writes h and leaves the last state in `state` (B, H), which holds h_0 on entry."""
-    step, _, (read_inputs, _, _) = STEPS[step_name]
-    activate, _ = ACTIVATIONS[activation]
-    version = SOURCES
+@scalar
+def _the_states(states, outputs):
+    return states
 
-    def walk_forward(x, x_at, h, h_at, reset, reset_at, state, lengths, starts, reverse, T, H, block, first, last):
-        version  # noqa: B018 - part of the cache key
-        blocks = (H + block - 1) // block
-        for unit in range(first, last):
-            b = unit // blocks
-            start = (unit - b * blocks) * block
-            stop = min(start + block, H)
-            length = lengths[b] if lengths.size > 0 else T
-            for s in range(length):
-                place = place_of(s, length, starts, reverse)
-                if reset.size > 0 and reset[b * reset_at[0] + place * reset_at[1]]:
-                    for c in range(start, stop):
-                        write_state(state, b * H + c, 0)
-                x_row = b * x_at[0] + place * x_at[1]
-                h_row = b * h_at[0] + place * h_at[1]
-                for c in range(start, stop):
-                    inputs = read_inputs(x, x_row + c, H)
-                    now = step(read_state(state, b * H + c), inputs[:-1] + (activate(inputs[-1]),))
-                    write_state(state, b * H + c, now)
-                    write_out0(h, h_row + c, now)
-            if starts.size == 0:
-                for t in range(length, T):
-                    for c in range(start, stop):
-                        write_out0(h, b * h_at[0] + t * h_at[1] + c, 0)
 
-    return kernel(walk_forward, step_name, activation)
+@scalar
+def _the_output(states, outputs):
+    return outputs
 
 
 @cache
-def backward(step_name: str, activation: str) -> Callable[..., None]:
-    """Kernel that writes dx and leaves dh_0 in `grad` (B, H), which holds the gradient of the last state on entry.
-
-    `before` (B, H) is h_0 on entry and then holds the state before each step in turn, read back from h.
+def forward(step_name: str, activation: str, keep: bool = False) -> Callable[..., None]:
+    """Kernel that writes y, with `keep` all states to `saved`, and leaves the last states in `state` (B, S*H), which
+    holds those before the first step on entry.
     """
-    _, step_back, (read_inputs, write_inputs, clear_inputs) = STEPS[step_name]
-    activate, slope = ACTIVATIONS[activation]
+    step, _, K, S, M, P, E = STEPS[step_name]
+    activate, _ = ACTIVATIONS[activation]
+    inputs_of, extras_of, parameters_of = READ[K], READ[E], READ[P]
+    read_state, put_state, put_saved = READ_STATE[S], PUT_STATE[S], PUT_SAVED[S] if keep else PUT[0]
+    choose = _the_output if M else _the_states
+    put, zeros, zero_states = PUT[M or S], ZEROS[M or S], ZEROS[S]
     version = SOURCES
 
-    def walk_backward(
-        x, x_at, h, h_at, dh, dh_at, dx, dx_at, reset, reset_at, before, grad, lengths, starts, reverse, T, H, block,
-        first, last,
+    def walk_forward(
+        x, x_at, extra, extra_at, parameters, y, y_at, saved, saved_at, reset, reset_at, state,
+        lengths, starts, reverse, T, H, block, first, last,
     ):  # fmt: skip
         version  # noqa: B018 - part of the cache key
         blocks = (H + block - 1) // block
@@ -145,34 +88,111 @@ def backward(step_name: str, activation: str) -> Callable[..., None]:
             start = (unit - b * blocks) * block
             stop = min(start + block, H)
             length = lengths[b] if lengths.size > 0 else T
-            initial = before[b * H + start : b * H + stop].copy()
-            for s in range(length - 1, -1, -1):
+            s_row = b * S * H
+            for s in range(length):
                 place = place_of(s, length, starts, reverse)
+                if reset.size > 0 and reset[b * reset_at[0] + place * reset_at[1]]:
+                    for c in range(start, stop):
+                        put_state(state, s_row + c, H, zero_states)
                 x_row = b * x_at[0] + place * x_at[1]
-                dh_row = b * dh_at[0] + place * dh_at[1]
-                dx_row = b * dx_at[0] + place * dx_at[1]
-                is_reset = reset.size > 0 and reset[b * reset_at[0] + place * reset_at[1]]
-                if is_reset:
-                    for c in range(start, stop):
-                        write_before(before, b * H + c, 0)
-                elif s == 0:
-                    for c in range(start, stop):
-                        write_before(before, b * H + c, read_in(initial, c - start))
-                else:
-                    h_row = b * h_at[0] + place_of(s - 1, length, starts, reverse) * h_at[1]
-                    for c in range(start, stop):
-                        write_before(before, b * H + c, read_in(h, h_row + c))
+                e_row = b * extra_at[0] + place * extra_at[1]
+                y_row = b * y_at[0] + place * y_at[1]
+                saved_row = b * saved_at[0] + place * saved_at[1]
                 for c in range(start, stop):
-                    inputs = read_inputs(x, x_row + c, H)
-                    upstream = read_state(grad, b * H + c) + read_in(dh, dh_row + c)
-                    dbefore, dinputs = step_back(
-                        read_before(before, b * H + c), inputs[:-1] + (activate(inputs[-1]),), upstream
-                    )
-                    write_state(grad, b * H + c, like(dbefore, 0.0) if is_reset else dbefore)
-                    write_inputs(dx, dx_row + c, H, dinputs[:-1] + (dinputs[-1] * slope(inputs[-1]),))
+                    inputs = inputs_of(x, x_row + c, H)
+                    inputs = inputs[:-1] + (activate(inputs[-1]),) + extras_of(extra, e_row + c, H)
+                    now, out = step(read_state(state, s_row + c, H), inputs, parameters_of(parameters, c, H))
+                    put_state(state, s_row + c, H, now)
+                    put_saved(saved, saved_row + c, H, now)
+                    put(y, y_row + c, H, choose(now, out))
             if starts.size == 0:
                 for t in range(length, T):
                     for c in range(start, stop):
-                        clear_inputs(dx, b * dx_at[0] + t * dx_at[1] + c, H)
+                        put(y, b * y_at[0] + t * y_at[1] + c, H, zeros)
+
+    return kernel(walk_forward, step_name, activation, "keep" if keep else "")
+
+
+@cache
+def backward(step_name: str, activation: str) -> Callable[..., None]:
+    """Kernel that writes dx and dextra, adds to `partial` (B, P*H), the gradients of the parameters, and leaves those
+    of the first states in `grad` (B, S*H), which holds the gradients of the last states on entry.
+
+    `before` (B, S*H) holds the first states on entry, and then the states before each step in turn, read back.
+    """
+    _, back, K, S, M, P, E = STEPS[step_name]
+    activate, slope = ACTIVATIONS[activation]
+    inputs_of, extras_of, parameters_of, upstream_of = READ[K], READ[E], READ[P], READ[M or S]
+    states_of, read_state, put_state, read_before, put_before = (
+        READ[S],
+        READ_STATE[S],
+        PUT_STATE[S],
+        READ_BEFORE[S],
+        PUT_BEFORE[S],
+    )
+    stacked_of, extra_of = STACKED[E], EXTRA[E]
+    join = _the_states if M else SUM[S]
+    put, put_extra, add_partial = PUT[K], PUT_LAST[E], ADD_PARTIAL[P]
+    zeros, zero_extra, zero_states = ZEROS[K], ZEROS[E], ZEROS[S]
+    version = SOURCES
+
+    def walk_backward(
+        x, x_at, extra, extra_at, parameters, saved, saved_at, dy, dy_at, dx, dx_at, dextra, dextra_at, partial,
+        reset, reset_at, before, grad, lengths, starts, reverse, T, H, block, first, last,
+    ):  # fmt: skip
+        version  # noqa: B018 - part of the cache key
+        blocks = (H + block - 1) // block
+        for unit in range(first, last):
+            b = unit // blocks
+            start = (unit - b * blocks) * block
+            stop = min(start + block, H)
+            length = lengths[b] if lengths.size > 0 else T
+            s_row, p_row = b * S * H, b * P * H
+            initial = np.empty(S * H, before.dtype)
+            for n in range(S):
+                for c in range(n * H + start, n * H + stop):
+                    initial[c] = before[s_row + c]
+            for s in range(length - 1, -1, -1):
+                place = place_of(s, length, starts, reverse)
+                x_row = b * x_at[0] + place * x_at[1]
+                e_row = b * extra_at[0] + place * extra_at[1]
+                dy_row = b * dy_at[0] + place * dy_at[1]
+                dx_row = b * dx_at[0] + place * dx_at[1]
+                de_row = b * dextra_at[0] + place * dextra_at[1]
+                is_reset = reset.size > 0 and reset[b * reset_at[0] + place * reset_at[1]]
+                if is_reset:
+                    for c in range(start, stop):
+                        put_before(before, s_row + c, H, zero_states)
+                elif s == 0:
+                    for c in range(start, stop):
+                        put_before(before, s_row + c, H, states_of(initial, c, H))
+                else:
+                    saved_row = b * saved_at[0] + place_of(s - 1, length, starts, reverse) * saved_at[1]
+                    for c in range(start, stop):
+                        put_before(before, s_row + c, H, states_of(saved, saved_row + c, H))
+                for c in range(start, stop):
+                    inputs = inputs_of(x, x_row + c, H)
+                    upstream = upstream_of(dy, dy_row + c, H)
+                    downstream = read_state(grad, s_row + c, H)
+                    dstates, dinputs, dparameters = back(
+                        read_before(before, s_row + c, H),
+                        inputs[:-1] + (activate(inputs[-1]),) + extras_of(extra, e_row + c, H),
+                        parameters_of(parameters, c, H),
+                        join(downstream, upstream),
+                        upstream,
+                    )
+                    put_state(grad, s_row + c, H, dstates)
+                    dstacked = stacked_of(dinputs)
+                    put(dx, dx_row + c, H, dstacked[:-1] + (dstacked[-1] * slope(inputs[-1]),))
+                    put_extra(dextra, de_row + c, H, extra_of(dinputs))
+                    add_partial(partial, p_row + c, H, dparameters)
+                if is_reset:
+                    for c in range(start, stop):
+                        put_state(grad, s_row + c, H, zero_states)
+            if starts.size == 0:
+                for t in range(length, T):
+                    for c in range(start, stop):
+                        put(dx, b * dx_at[0] + t * dx_at[1] + c, H, zeros)
+                        put_extra(dextra, b * dextra_at[0] + t * dextra_at[1] + c, H, zero_extra)
 
     return kernel(walk_backward, step_name, activation)

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from typing import Any, get_type_hints
+from types import UnionType
+from typing import Any, get_args, get_type_hints
 
-from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay
-from ._minimal import MinGRUMixer, MinimalCell, MinLSTMMixer, check_activation, expanded, raise_forget_bias
+from ._contract import Mixer, RecurrentState, check_sequence, check_state, exempt_from_weight_decay
+from ._minimal import (
+    MinGRUMixer,
+    MinimalCell,
+    MinLSTMMixer,
+    check_activation,
+    expanded,
+    raise_forget_bias,
+    unit_variance,
+)
 
 __all__ = [
     "MinGRUMixer",
@@ -18,11 +27,13 @@ __all__ = [
     "build",
     "check_activation",
     "check_sequence",
+    "check_state",
     "exempt_from_weight_decay",
     "expanded",
     "names",
     "options",
     "raise_forget_bias",
+    "unit_variance",
 ]
 
 _REGISTRY: dict[str, type[Mixer]] = {"mingru": MinGRUMixer, "minlstm": MinLSTMMixer}
@@ -58,7 +69,7 @@ def build(name: str, *, width: int, layer: int = 0, num_layers: int = 1, **chose
         if key not in allowed:
             raise ValueError(f"mixer {name!r} has no option {key!r}{_near(key, allowed)}; it has {', '.join(allowed)}")
         if not _fits(value, kinds[key]):
-            raise ValueError(f"option {key} of mixer {name!r} is {value!r}; expected {kinds[key].__name__}")
+            raise ValueError(f"option {key} of mixer {name!r} is {value!r}; expected {_described(kinds[key])}")
     if "layer" in inspect.signature(mixer).parameters:
         chosen |= {"layer": layer, "num_layers": num_layers}
     return mixer(width, **chosen)
@@ -70,11 +81,18 @@ def _find(name: str) -> type[Mixer]:
     return _REGISTRY[name]
 
 
-def _fits(value: object, kind: type) -> bool:
+def _fits(value: object, kind: Any) -> bool:
     """Whether an option may have this value; an int serves as a float, but no bool serves as a number."""
+    if isinstance(kind, UnionType):
+        return any(_fits(value, one) for one in get_args(kind))
     if isinstance(value, bool):
         return kind is bool
     return isinstance(value, int | float if kind is float else kind)
+
+
+def _described(kind: Any) -> str:
+    kinds = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+    return " or ".join("none" if one is type(None) else one.__name__ for one in kinds)
 
 
 def _near(word: str, words: Any) -> str:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from ..fused import Linear
 from ..recurrence import ACTIVATIONS, in_memory_order, walk
-from ._contract import Mixer, RecurrentState, check_sequence, exempt_from_weight_decay
+from ._contract import Mixer, RecurrentState, check_sequence, check_state, exempt_from_weight_decay
 
 
 class MinimalCell(nn.Module):
@@ -42,18 +42,16 @@ class _MinimalMixer(Mixer):
         self.width = width
         self.cell = cell
         self.down = Linear(cell.hidden_size, width, bias=bias)
+        for part in (cell.projection, self.down):
+            unit_variance(part)
         exempt_from_weight_decay(self.down.bias)
 
     def forward(
         self, x: Tensor, state: RecurrentState | None = None, *, reset: Tensor | None = None
     ) -> tuple[Tensor, RecurrentState]:
         check_sequence(x, self.width, reset)
-        h_0 = None if state is None else state.h
-        if h_0 is not None and h_0.shape != (len(x), self.cell.hidden_size):
-            raise ValueError(
-                f"state.h has shape {tuple(h_0.shape)}; expected (B, H) = {(len(x), self.cell.hidden_size)}"
-            )
-        h, h_last = self.cell(x, h_0, reset=reset)
+        check_state(state, RecurrentState, h={"B": len(x), "H": self.cell.hidden_size})
+        h, h_last = self.cell(x, None if state is None else state.h, reset=reset)
         return in_memory_order(self.down, h), RecurrentState(h_last)
 
     def initial_state(self, batch_size: int) -> RecurrentState:
@@ -113,6 +111,11 @@ def expanded(width: int, expansion: float) -> int:
     if not 0 < expansion < math.inf:
         raise ValueError(f"expansion is {expansion}; expected more than 0, and finite")
     return max(1, round(expansion * width))
+
+
+def unit_variance(linear: nn.Linear) -> None:
+    """Draw weights that give outputs the variance of the inputs."""
+    nn.init.normal_(linear.weight, std=linear.in_features**-0.5)
 
 
 def raise_forget_bias(bias: Tensor | None, H: int, by: float) -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..fused import Linear, causal_conv, dropout_add, gelu_dropout, rms_norm
-from ..mixers import Mixer, check_sequence, exempt_from_weight_decay
+from ..mixers import Mixer, check_sequence, exempt_from_weight_decay, unit_variance
 
 
 class BlockState(NamedTuple):
@@ -60,6 +60,13 @@ class Block(nn.Module):
         window = None if self.conv is None else self.conv.initial_window(batch_size)
         return BlockState(window, self.mixer.initial_state(batch_size))
 
+    def scale_output(self, gain: float) -> None:
+        """Scale what the fresh mixer and MLP write into the residual stream."""
+        self.mixer.scale_output(gain)
+        if self.mlp is not None:
+            with torch.no_grad():
+                self.mlp.down.weight.mul_(gain)
+
 
 class Norm(nn.Module):
     """RMSNorm with a learned scale."""
@@ -102,6 +109,8 @@ class _MLP(nn.Module):
         self.norm = Norm(width)
         self.up = Linear(width, hidden)
         self.down = Linear(hidden, width)
+        for part in (self.up, self.down):
+            unit_variance(part)
         exempt_from_weight_decay(self.up.bias, self.down.bias)
 
     def forward(self, x: Tensor) -> Tensor:

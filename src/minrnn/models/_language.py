@@ -25,7 +25,7 @@ class LanguageModelConfig:
     vocabulary_size: int  # V
     width: int = 384  # D
     pattern: str = "mingru*6"
-    expansion: float = 1.0  # hidden width of the recurrences over D
+    expansion: float | None = None  # hidden width of the recurrences over D; None: of each mixer its own
     conv: int = 4  # steps that each block's convolution sees; 0: none
     mlp: float = 4.0  # hidden width of each block's MLP over D; 0: none
     dropout: float = 0.0
@@ -34,7 +34,7 @@ class LanguageModelConfig:
         for name, lowest in (("vocabulary_size", 1), ("width", 1), ("conv", 0), ("mlp", 0)):
             if not lowest <= getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected {lowest} or more")
-        if not 0 < self.expansion < math.inf:
+        if self.expansion is not None and not 0 < self.expansion < math.inf:
             raise ValueError(f"expansion is {self.expansion}; expected more than 0, and finite")
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout is {self.dropout}; expected 0 or more and less than 1")
@@ -79,14 +79,11 @@ class LanguageModel(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """Unit variance into every part; what writes to the residual stream is scaled by its depth, as in GPT-2."""
+        """What writes to the residual stream is scaled by its depth, as in GPT-2; mixers initialise themselves."""
         nn.init.normal_(self.embedding.weight, std=0.02)
         nn.init.normal_(self.head.weight, std=0.02)
-        depth = 2 * len(self.stack.blocks)
-        for name, module in self.stack.named_modules():
-            if isinstance(module, nn.Linear):
-                gain = depth**-0.5 if name.endswith(".down") else 1.0
-                nn.init.normal_(module.weight, std=gain * module.in_features**-0.5)
+        for block in self.stack.blocks:
+            block.scale_output((2 * len(self.stack.blocks)) ** -0.5)  # type: ignore[operator]
 
     def forward(
         self, tokens: Tensor, state: StackState | None = None, reset: Tensor | None = None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from ..mixers import build
+from ..mixers import build, options
 from ._block import Block, BlockState
 from ._pattern import parse_pattern
 
@@ -15,7 +15,7 @@ class Stack(nn.Module):
     Args:
         width: D.
         pattern: the mixers from bottom to top.
-        expansion: default of every mixer's option `expansion`.
+        expansion: default of the option `expansion`, of those mixers that have one; None leaves each its own.
         conv, mlp, dropout: of each `Block`.
 
     Call: `y, state = stack(x, state=None, reset=None)`, x and y (B, T, D). T single steps, or any chunks, that hand the
@@ -29,18 +29,25 @@ class Stack(nn.Module):
     """
 
     def __init__(
-        self, width: int, pattern: str, *, expansion: float = 1.0, conv: int = 4, mlp: float = 4.0, dropout: float = 0.0
+        self,
+        width: int,
+        pattern: str,
+        *,
+        expansion: float | None = None,
+        conv: int = 4,
+        mlp: float = 4.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         parts = parse_pattern(pattern)
         self.blocks = nn.ModuleList(
             Block(
-                build(name, width=width, layer=layer, num_layers=len(parts), **{"expansion": expansion} | options),
+                build(name, width=width, layer=layer, num_layers=len(parts), **_defaults(name, expansion) | chosen),
                 conv=conv,
                 mlp=mlp,
                 dropout=dropout,
             )
-            for layer, (name, options) in enumerate(parts)
+            for layer, (name, chosen) in enumerate(parts)
         )
 
     def forward(
@@ -60,3 +67,7 @@ class Stack(nn.Module):
     def initial_state(self, batch_size: int) -> StackState:
         """The state before the first step, for B = batch_size."""
         return tuple(block.initial_state(batch_size) for block in self.blocks)  # type: ignore[operator]
+
+
+def _defaults(name: str, expansion: float | None) -> dict[str, float]:
+    return {} if expansion is None or "expansion" not in options(name) else {"expansion": expansion}

@@ -54,6 +54,13 @@ def _run(kernel: Any, arguments: tuple[Any, ...], spans: Spans, reverse: bool, B
     )
 
 
+_ABSENT = (np.empty(0, np.float32), (0, 0))
+
+
+def _array(x: Tensor | None, spans: Spans) -> tuple[Array, tuple[int, int]]:
+    return _ABSENT if x is None else (_flat(x), strides(x, spans))
+
+
 def forward(
     name: str,
     inputs: Tensor,
@@ -62,24 +69,34 @@ def forward(
     spans: Spans,
     reverse: bool,
     h: Tensor | None = None,
+    *,
+    extra: Tensor | None = None,
+    parameters: Tensor | None = None,
+    saved: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """inputs (B, T, K*H) or (N, K*H), h0 (B, H), reset like inputs' rows -> h in the memory order of inputs, h_last
-    (B, H). A given `h` is written to.
+    """inputs (B, T, K*H) or (N, K*H), h0 (B, S*H), reset like inputs' rows, extra (B, T, H), parameters (P, H) -> y
+    in the memory order of inputs, the last states (B, S*H).
+
+    A given `h` is written to in place of a new y; a given `saved` (B, T, S*H) gets all states.
     """
     inputs = rows(inputs)
     B, T = size(inputs, spans)
-    H = inputs.shape[-1] // RECURRENCES[name].inputs
-    h = empty_rows(inputs, H) if h is None else h
+    recurrence = RECURRENCES[name]
+    H, S = inputs.shape[-1] // recurrence.inputs, recurrence.states
+    h = empty_rows(inputs, recurrence.width * H) if h is None else h
     # A float32 state stands still 1e-4 before the limit of a gate that remembers 3,000 steps.
-    state = fresh_state(h0, B, H, inputs).double()
+    state = fresh_state(h0, B, S * H, inputs).double()
     if h.numel():
         arguments = (
-            *(_flat(inputs), strides(inputs, spans)),
-            *(_flat(h), strides(h, spans)),
+            *_array(inputs, spans),
+            *_array(None if extra is None else rows(extra), spans),
+            _parameter_array(parameters),
+            *_array(h, spans),
+            *_array(saved, spans),
             *_reset_rows(reset, spans),
             _flat(state),
         )
-        _run(walk.forward(*parts(name)), arguments, spans, reverse, B, T, H)
+        _run(walk.forward(*parts(name), keep=saved is not None), arguments, spans, reverse, B, T, H)
     return h, state.to(torch.promote_types(inputs.dtype, torch.float32))
 
 
@@ -94,22 +111,40 @@ def backward(
     dh_last: Tensor,
     reverse: bool,
     dx: Tensor | None = None,
+    *,
+    extra: Tensor | None = None,
+    dextra: Tensor | None = None,
+    parameters: Tensor | None = None,
+    partial: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of inputs and of h0 (B, H) from those of both outputs. A given `dx` is written to."""
+    """Gradients of inputs and of h0 (B, S*H) from those of both outputs.
+
+    `h` has all states: the output, or what `forward` saved. A given `dx` is written to; `dextra`, like extra, and
+    `partial`, zeros (B, P*H), get the gradients of extra and of the parameters for each sequence.
+    """
     inputs = rows(inputs)
     B, T = size(inputs, spans)
-    H = h.shape[-1]
+    recurrence = RECURRENCES[name]
+    H, S = inputs.shape[-1] // recurrence.inputs, recurrence.states
     dx = empty_rows(inputs, inputs.shape[-1]) if dx is None else dx
-    grad = fresh_state(dh_last, B, H, inputs)
+    grad = fresh_state(dh_last, B, S * H, inputs)
     if h.numel():
         dh = rows(dh.to(inputs.dtype))
         arguments = (
-            *(_flat(inputs), strides(inputs, spans)),
-            *(_flat(h), strides(h, spans)),
-            *(_flat(dh), strides(dh, spans)),
-            *(_flat(dx), strides(dx, spans)),
+            *_array(inputs, spans),
+            *_array(None if extra is None else rows(extra), spans),
+            _parameter_array(parameters),
+            *_array(h, spans),
+            *_array(dh, spans),
+            *_array(dx, spans),
+            *_array(dextra, spans),
+            _parameter_array(partial),
             *_reset_rows(reset, spans),
-            *(_flat(fresh_state(h0, B, H, inputs)), _flat(grad)),
+            *(_flat(fresh_state(h0, B, S * H, inputs)), _flat(grad)),
         )
         _run(walk.backward(*parts(name)), arguments, spans, reverse, B, T, H)
     return dx, grad
+
+
+def _parameter_array(parameters: Tensor | None) -> Array:
+    return _ABSENT[0] if parameters is None else _flat(parameters)

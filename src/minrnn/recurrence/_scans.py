@@ -24,6 +24,7 @@ def scan(
     Same arguments and results as `definition`; O(T) work in O(log T) operations.
     """
     dtype = torch.promote_types(inputs.dtype, torch.float32)
+    assert recurrence.coefficients is not None
     a, b = recurrence.coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
     h0 = a.new_zeros(a.shape[0], a.shape[2]) if h0 is None else h0.to(dtype)
     if a.shape[1] == 0:
@@ -80,6 +81,8 @@ def logspace(
         )
     if h0 is not None and bool((h0 < 0).any()):
         raise ValueError("h0 has negative elements, which have no logarithm; the logspace backend needs h0 >= 0")
+    if recurrence.log_coefficients is None:
+        raise ValueError(f"{recurrence.name} has coefficients below zero, which have no logarithm: use another backend")
     dtype = torch.promote_types(inputs.dtype, torch.float32)
     log_a, log_b = recurrence.log_coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
     if there is not None:  # a finite stand-in for log 0: differences of infinities are NaN

@@ -225,6 +225,11 @@ def _rows_of(x: Tensor | None, spans: Spans) -> tuple[Tensor | None, int, int]:
     return (None, 0, 0) if x is None else (x, *strides(x, spans))
 
 
+def has(name: str) -> bool:
+    """Whether there is a kernel for this recurrence; others run as plain torch."""
+    return parts(name)[0] in ("linear", "mingru", "minlstm", "minlstm_unnormalized")
+
+
 def _launch(
     kernel: Any, name: str, tensors: tuple[Tensor | None, ...], states: tuple[Tensor, ...], spans: Spans, reverse: bool
 ) -> None:

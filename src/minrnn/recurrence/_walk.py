@@ -40,7 +40,7 @@ def walk(
     """Run one recurrence over time. Arguments are trusted: the public functions and the layers check them.
 
     Args:
-        recurrence: a name of `RECURRENCES`, such as `"mingru/identity"`.
+        recurrence: a name of `AFFINE`, such as `"mingru/identity"`.
         inputs: the K stacked projections, (B, T, K*H); a time-major tensor seen through `transpose(0, 1)` is not
             copied. Packed sequences are (N, K*H).
         h0: the state before the first step, (B, H); zeros by default.
@@ -53,6 +53,8 @@ def walk(
         (B, H), in float32 (float64 for float64): h0 for a length of 0.
     """
     chosen = chosen or _backend.choose(inputs.device)
+    if chosen == "triton" and not _backend.kernels(chosen).has(recurrence):
+        chosen = "torch"
     if chosen in _COMPOSED:
         return _composed(_COMPOSED[chosen], recurrence, inputs, h0, reset, spans, reverse)
     if reason := _backend.unsuited(chosen, inputs.device):
@@ -228,7 +230,9 @@ def _map_over_batch(
 def _coefficients(name: str, x: Tensor) -> tuple[Tensor, Tensor]:
     """(B, T, K*H) -> a, b (B, T, H), in float32 or float64."""
     x = x.to(torch.promote_types(x.dtype, torch.float32))
-    return RECURRENCES[name].coefficients(*x.chunk(RECURRENCES[name].inputs, dim=-1))
+    coefficients = RECURRENCES[name].coefficients
+    assert coefficients is not None
+    return coefficients(*x.chunk(RECURRENCES[name].inputs, dim=-1))
 
 
 def _before(h: Tensor, h0: Tensor | None, reset: Tensor | None, there: Tensor | None, reverse: bool) -> Tensor:
