@@ -6,10 +6,10 @@ Numba kernels, under `torch.compile` and on other devices as the plain torch of 
 to every order.
 """
 
-from ._conv import causal_conv
+from ._conv import causal_conv, recent
 from ._dropout import dropout_add, gelu_dropout
 from ._gate import gated
 from ._linear import Linear, linear
 from ._norm import rms_norm
 
-__all__ = ["Linear", "linear", "causal_conv", "dropout_add", "gated", "gelu_dropout", "rms_norm"]
+__all__ = ["Linear", "causal_conv", "dropout_add", "gated", "gelu_dropout", "linear", "recent", "rms_norm"]

@@ -38,34 +38,62 @@ def causal_conv(
     """
     if x.dim() != 3 or not x.is_floating_point():
         raise ValueError(f"x has shape {tuple(x.shape)} and dtype {x.dtype}; expected (B, T, D) of a floating dtype")
-    B, T, D = x.shape
+    _, T, D = x.shape
     if weight.dim() != 2 or weight.shape[0] != D or weight.shape[1] < 1 or bias.shape != (D,):
         raise ValueError(
             f"weight has shape {tuple(weight.shape)} and bias {tuple(bias.shape)}; "
             f"expected (D, W) = ({D}, W) and (D,) = ({D},)"
         )
-    if reset is not None and (reset.shape != (B, T) or reset.dtype != torch.bool):
-        raise ValueError(
-            f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; expected (B, T) = {(B, T)}, torch.bool"
-        )
-    W = weight.shape[1]
-    if window is None:
-        window = x.new_zeros(B, W - 1, D)
-    elif window.shape != (B, W - 1, D):
-        raise ValueError(f"window has shape {tuple(window.shape)}; expected (B, W-1, D) = {(B, W - 1, D)}")
-    full = torch.cat([window.to(x.dtype), x], dim=1)  # (B, W-1+T, D)
-    reach = None if reset is None else _reach(reset, W)
+    full, reach, window = carried_window(x, weight.shape[1], window, reset)
     if T == 1 and reach is None and full.numel() <= SMALL_STEP:
         y = ((full.to(weight.dtype) * weight.T).sum(dim=1, keepdim=True) + bias).to(x.dtype)
     elif fusable(full, weight, bias):
         y = apply(_CausalConv, full, weight, bias, reach)
     else:
         y = _definitions.causal_conv(full, weight, bias, reach).to(x.dtype)
+    return y, window
+
+
+def carried_window(
+    x: Tensor, W: int, window: Tensor | None, reset: Tensor | None
+) -> tuple[Tensor, Tensor | None, Tensor]:
+    """What a step that looks at W inputs needs: x (B, T, D) with the W-1 inputs before it in front, (B, W-1+T, D); how
+    many of them each step may look back at, (B, T), None for W-1; and the window for the next chunk.
+
+    Raises:
+        ValueError: the shape of window or reset does not fit.
+    """
+    B, T, D = x.shape
+    if reset is not None and (reset.shape != (B, T) or reset.dtype != torch.bool):
+        raise ValueError(
+            f"reset has shape {tuple(reset.shape)} and dtype {reset.dtype}; expected (B, T) = {(B, T)}, torch.bool"
+        )
+    if window is None:
+        window = x.new_zeros(B, W - 1, D)
+    elif window.shape != (B, W - 1, D):
+        raise ValueError(f"window has shape {tuple(window.shape)}; expected (B, W-1, D) = {(B, W - 1, D)}")
+    full = torch.cat([window.to(x.dtype), x], dim=1)
+    reach = None if reset is None else _reach(reset, W)
     window = full[:, T:].clone()  # a view would keep all of x alive
     if reach is not None and T:
         age = torch.arange(W - 2, -1, -1, device=x.device)  # steps between an input of the window and the last step
         window = window.masked_fill((age > reach[:, -1:])[..., None], 0)
-    return y, window
+    return full, reach, window
+
+
+def recent(x: Tensor, W: int, window: Tensor | None = None, reset: Tensor | None = None) -> tuple[list[Tensor], Tensor]:
+    """The W newest inputs at each step, x_{t-W+1} to x_t, zero before the start: W tensors (B, T, D), and the window
+    (B, W-1, D) to pass with the next chunk. Arguments as in `causal_conv`.
+
+    Example:
+        >>> (before, now), window = recent(x, 2)
+    """
+    full, reach, window = carried_window(x, W, window, reset)
+    T = x.shape[1]
+    shifted = [full[:, w : w + T] for w in range(W)]
+    if reach is not None:
+        shifted = [torch.where(reach[..., None] >= W - 1 - w, inputs, 0) for w, inputs in enumerate(shifted)]
+    return shifted, window
 
 
 def _reach(reset: Tensor, W: int) -> Tensor:

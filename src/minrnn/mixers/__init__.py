@@ -8,22 +8,38 @@ from types import UnionType
 from typing import Any, get_args, get_type_hints
 
 from ._contract import Mixer, RecurrentState, check_sequence, check_state, exempt_from_weight_decay
+from ._hgrn import HGRNMixer
 from ._minimal import (
+    GILRMixer,
     MinGRUMixer,
     MinimalCell,
     MinLSTMMixer,
+    SignedMixer,
     check_activation,
     expanded,
     raise_forget_bias,
     unit_variance,
 )
+from ._nonlinear import NonlinearMixer
+from ._qrnn import QRNNMixer
+from ._rglru import RGLRUMixer
+from ._rwkv4 import RWKV4Mixer
+from ._sru import SRUMixer
 
 __all__ = [
+    "GILRMixer",
+    "HGRNMixer",
     "MinGRUMixer",
     "MinLSTMMixer",
     "MinimalCell",
     "Mixer",
+    "NonlinearMixer",
+    "QRNNMixer",
+    "RGLRUMixer",
+    "RWKV4Mixer",
     "RecurrentState",
+    "SRUMixer",
+    "SignedMixer",
     "build",
     "check_activation",
     "check_sequence",
@@ -36,7 +52,18 @@ __all__ = [
     "unit_variance",
 ]
 
-_REGISTRY: dict[str, type[Mixer]] = {"mingru": MinGRUMixer, "minlstm": MinLSTMMixer}
+_REGISTRY: dict[str, type[Mixer]] = {
+    "mingru": MinGRUMixer,
+    "minlstm": MinLSTMMixer,
+    "qrnn": QRNNMixer,
+    "sru": SRUMixer,
+    "gilr": GILRMixer,
+    "rglru": RGLRUMixer,
+    "hgrn": HGRNMixer,
+    "rwkv4": RWKV4Mixer,
+    "signed": SignedMixer,
+    "nonlinear": NonlinearMixer,
+}
 
 
 def names() -> list[str]:

@@ -76,13 +76,13 @@ def _interpreting() -> bool:
 _by_device: dict[str, str] = {}
 
 
-def choose(device: torch.device) -> str:
-    """The implementation for tensors on `device`."""
-    if _forced:
-        return _forced[-1]
+def choose(device: torch.device, preferred: str | None = None) -> str:
+    """The implementation for tensors on `device`: the one that `backend` forces, or else the preferred one."""
+    if _forced or preferred:
+        return _forced[-1] if _forced else str(preferred)
     if device.type not in _by_device:
-        preferred = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
-        _by_device[device.type] = preferred if preferred and missing(preferred) is None else "torch"
+        fused = {"cpu": "cpu", "cuda": "triton"}.get(device.type)
+        _by_device[device.type] = fused if fused and missing(fused) is None else "torch"
     return _by_device[device.type]
 
 

@@ -4,6 +4,8 @@ as evidence.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor
 
@@ -36,7 +38,7 @@ def scan(
     if reverse:
         a, b = a.flip(1), b.flip(1)
     h = _odd_even(a, torch.cat([a[:, :1] * h0[:, None] + b[:, :1], b[:, 1:]], dim=1))
-    h_last = h[:, -1]
+    h_last = h[:, -1].clone()  # a view would keep all states alive
     return _as_rows(h, there, reverse, inputs.dtype), h_last
 
 
@@ -70,16 +72,17 @@ def logspace(
 ) -> tuple[Tensor, Tensor]:
     """log h_t = A_t + logcumsumexp(log b_t - A_t), A = cumsum(log a) (arXiv 2410.01201, Appendix B; arXiv 2311.06281).
 
-    Same arguments and results as `definition`, for states that stay non-negative and without resets.
+    Same arguments and results as `definition`, for states that stay non-negative. A zeroed state has no logarithm, so
+    the stretches between resets are scanned one after the other.
 
     Raises:
-        ValueError: a candidate or h0 is negative, or `reset` is given.
+        ValueError: a candidate or h0 is negative (under `torch.compile` they then give NaN); or a compiled call has
+            resets.
     """
     if reset is not None:
-        raise ValueError(
-            'reset is not possible in log space, where a zeroed state is -inf; use another backend, such as "torch"'
-        )
-    if h0 is not None and bool((h0 < 0).any()):
+        return _between_resets(recurrence, inputs, h0, reset, reverse, there)
+    compiling = torch.compiler.is_compiling()
+    if not compiling and h0 is not None and bool((h0 < 0).any()):
         raise ValueError("h0 has negative elements, which have no logarithm; the logspace backend needs h0 >= 0")
     if recurrence.log_coefficients is None:
         raise ValueError(f"{recurrence.name} has coefficients below zero, which have no logarithm: use another backend")
@@ -87,7 +90,7 @@ def logspace(
     log_a, log_b = recurrence.log_coefficients(*inputs.to(dtype).chunk(recurrence.inputs, dim=-1))  # (B, T, H)
     if there is not None:  # a finite stand-in for log 0: differences of infinities are NaN
         log_a, log_b = torch.where(there[..., None], log_a, 0), torch.where(there[..., None], log_b, -1e30)
-    if bool((log_a.isnan() | log_b.isnan()).any()):
+    if not compiling and bool((log_a.isnan() | log_b.isnan()).any()):
         raise ValueError(
             f"the logspace backend needs coefficients and candidates >= 0; {recurrence.name} got negative ones or NaN: "
             'use activation="g", or another backend'
@@ -103,6 +106,33 @@ def logspace(
         return log_b.to(inputs.dtype), log_b.new_zeros(log_b.shape[0], log_b.shape[2])
     A = log_a.cumsum(dim=1)
     h = (A + torch.logcumsumexp(log_b - A, dim=1)).exp()
-    h_last = h[:, -1]
+    h_last = h[:, -1].clone()  # a view would keep all states alive
     h = h if h0 is None else h[:, 1:]
     return _as_rows(h, there, reverse, inputs.dtype), h_last
+
+
+def _between_resets(
+    recurrence: Recurrence,
+    inputs: Tensor,
+    h0: Tensor | None,
+    reset: Tensor,
+    reverse: bool,
+    there: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    if torch.compiler.is_compiling():
+        raise ValueError('a compiled graph cannot be cut at resets: use another backend than "logspace" with them')
+    T = inputs.shape[1]
+    if reverse:
+        inputs, reset = inputs.flip(1), reset.flip(1)
+        there = None if there is None else there.flip(1)
+    bounds = sorted({0, T, *reset.any(dim=0).nonzero().flatten().tolist()})
+    pieces, state = [inputs[:, :0, : inputs.shape[-1] // recurrence.inputs]], h0
+    for start, stop in pairwise(bounds):
+        state = None if state is None else state.masked_fill(reset[:, start, None], 0)
+        part = None if there is None else there[:, start:stop]
+        h, state = logspace(recurrence, inputs[:, start:stop], state, None, False, part)
+        pieces.append(h)
+    if state is None:
+        _, state = logspace(recurrence, inputs, None, None, False, there)
+    out = torch.cat(pieces, dim=1)
+    return out.flip(1) if reverse else out, state

@@ -36,6 +36,7 @@ def walk(
     spans: Spans = EVERYWHERE,
     reverse: bool = False,
     chosen: str | None = None,
+    preferred: str | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Run one recurrence over time. Arguments are trusted: the public functions and the layers check them.
 
@@ -47,12 +48,14 @@ def walk(
         reset: (B, T) bool, or (N,); the state is zeroed before step t where it is true.
         spans: lengths of the sequences, and the layout of packed ones; T steps each by default.
         reverse: walk from the last step of each sequence to its first.
+        chosen: the implementation.
+        preferred: the implementation where `backend` forces none.
 
     Returns:
         h (B, T, H) in dtype and memory order of `inputs`, zero where there is no step, and the last state walked to,
         (B, H), in float32 (float64 for float64): h0 for a length of 0.
     """
-    chosen = chosen or _backend.choose(inputs.device)
+    chosen = chosen or _backend.choose(inputs.device, preferred)
     if chosen == "triton" and not _backend.kernels(chosen).has(recurrence):
         chosen = "torch"
     if chosen in _COMPOSED:
