@@ -21,7 +21,7 @@ from minrnn.fused import causal_conv, dropout_add, gelu_dropout, rms_norm
 from minrnn.kernels import _threads
 from minrnn.kernels._threads import INLINE_BELOW, parallel
 from minrnn.kernels.walk import BLOCK, block_size
-from minrnn.recurrence import mingru, walk
+from minrnn.recurrence import channelwise, mingru, walk
 from minrnn.recurrence._definitions import RECURRENCES
 
 # Python 3.12 warns of every fork of a process with threads.
@@ -132,9 +132,17 @@ def function(name: str) -> tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], 
     }
     if name in fused:
         return fused[name]
-    K = RECURRENCES[name].inputs
+    r = RECURRENCES[name]
+    if r.coefficients is None:
+        given = [
+            torch.randn(3, 331, r.inputs * 67),
+            *[x] * r.extras,
+            *[torch.rand(r.parameters, 67)] * (r.parameters > 0),
+        ]
+        names = ["extra"] * r.extras + ["parameters"] * (r.parameters > 0)
+        return (lambda x, *others: channelwise(name, x, **dict(zip(names, others, strict=True)))), given
     scale = 0.9 if name == "linear" else 1.0
-    return partial(walk, name), [(torch.randn(3, 331, K * 67) * scale).clamp(-1 / scale**9, 1 / scale**9)]
+    return partial(walk, name), [(torch.randn(3, 331, r.inputs * 67) * scale).clamp(-1 / scale**9, 1 / scale**9)]
 
 
 FUSED = ["rms_norm", "causal_conv", "gelu_dropout", "dropout_add"]

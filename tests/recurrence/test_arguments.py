@@ -74,7 +74,6 @@ LOGSPACE: dict[str, tuple[Callable[[], Any], str]] = {
     "signed b": (lambda: linear_recurrence(ONE, -ONE), "negative"),
     "signed a": (lambda: linear_recurrence(-ONE, ONE), "negative"),
     "negative h0": (lambda: mingru(ONE, ONE, -ONE[:, 0], activation="g"), "h0"),
-    "reset": (lambda: mingru(ONE, ONE, activation="g", reset=ONE[..., 0] > 0), "reset"),
 }
 
 

@@ -32,8 +32,8 @@ class TrainConfig:
     """The blocks of the model from bottom to top (example: "mingru*3 minlstm*3")."""
     width: int = 384
     """Model width D."""
-    expansion: float | None = None
-    """Hidden width of the recurrences as a multiple of the model width (paper: 1 to 4); by default each mixer's own."""
+    expansion: float = 0.0
+    """Hidden width of the recurrences as a multiple of the model width (paper: 1 to 4); 0 leaves each mixer its own."""
     conv: int = 4
     """Steps that the causal convolution before each recurrence sees; 0 leaves it out."""
     mlp: float = 4.0
@@ -102,10 +102,10 @@ class TrainConfig:
             "patience",
             "steps",
             "minutes",
+            "expansion",
         ):
             self._require(field, getattr(self, field) >= 0, "0 or more")
-        for field in ("expansion", "learning_rate"):
-            self._require(field, getattr(self, field) is None or getattr(self, field) > 0, "more than 0")
+        self._require("learning_rate", self.learning_rate > 0, "more than 0")
         for field in ("dropout", "ema"):
             self._require(field, 0 <= getattr(self, field) < 1, "0 or more and less than 1")
         self._require("threads", self.threads <= 1024, "1024 at most")

@@ -28,7 +28,7 @@ def build_model(config: TrainConfig, vocabulary_size: int) -> LanguageModel:
                 vocabulary_size=vocabulary_size,
                 width=config.width,
                 pattern=config.pattern,
-                expansion=config.expansion,
+                expansion=config.expansion or None,
                 conv=config.conv,
                 mlp=config.mlp,
                 dropout=config.dropout,
