@@ -134,13 +134,11 @@ def function(name: str) -> tuple[Callable[..., Tensor | tuple[Tensor, Tensor]], 
         return fused[name]
     r = RECURRENCES[name]
     if r.coefficients is None:
-        given = [
-            torch.randn(3, 331, r.inputs * 67),
-            *[x] * r.extras,
-            *[torch.rand(r.parameters, 67)] * (r.parameters > 0),
-        ]
-        names = ["extra"] * r.extras + ["parameters"] * (r.parameters > 0)
-        return (lambda x, *others: channelwise(name, x, **dict(zip(names, others, strict=True)))), given
+        others = {"extra": x} if r.extras else {}
+        if r.parameters:
+            others["parameters"] = torch.rand(r.parameters, 67)
+        run = lambda x, *given: channelwise(name, x, **dict(zip(others, given, strict=True)))  # noqa: E731
+        return run, [torch.randn(3, 331, r.inputs * 67), *others.values()]
     scale = 0.9 if name == "linear" else 1.0
     return partial(walk, name), [(torch.randn(3, 331, r.inputs * 67) * scale).clamp(-1 / scale**9, 1 / scale**9)]
 

@@ -2,5 +2,6 @@
 
 from ._layers import MinGRU, MinLSTM
 from ._replace import Replacement, replace_recurrent
+from ._rnn import RNN
 
-__all__ = ["MinGRU", "MinLSTM", "Replacement", "replace_recurrent"]
+__all__ = ["RNN", "MinGRU", "MinLSTM", "Replacement", "replace_recurrent"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from ..recurrence import Spans, existing, in_memory_order, packed_spans
 class Shell(nn.Module):
     """Layers, directions, dropout between them, both memory orders, packed and padded sequences of several lengths.
 
-    A subclass says what one layer in one direction does, in `_run`.
+    A subclass says what one layer in one direction does, in `_run`. States are tensors (B, S), or NamedTuples of
+    tensors with B first; stacked over layers and directions they are the h_0 and h_n of a call.
     """
 
     def __init__(
@@ -57,8 +58,8 @@ class Shell(nn.Module):
         self.state_size, self.state_dtype, self.pair = state_size, state_dtype, pair
 
     def _run(
-        self, layer: int, direction: int, x: Tensor, h_0: Tensor | None, reset: Tensor | None, spans: Spans
-    ) -> tuple[Tensor, Tensor]:
+        self, layer: int, direction: int, x: Tensor, h_0: Any, reset: Tensor | None, spans: Spans
+    ) -> tuple[Tensor, Any]:
         """One layer in one direction: x (B, T, D) or packed (N, D) -> out of the same rows, the last state (B, S)."""
         raise NotImplementedError
 
@@ -66,10 +67,10 @@ class Shell(nn.Module):
         self,
         layer: int,
         x: Tensor,
-        h_0: list[Tensor | None],
+        h_0: list[Any],
         reset: list[Tensor | None],
         spans: Spans,
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Any]]:
         """All directions of one layer, side by side in out; h_0 and reset have one for each."""
         if self.directions == 1:
             out, state = self._run(layer, 0, x, h_0[0], reset[0], spans)
@@ -105,19 +106,17 @@ class Shell(nn.Module):
             out, h_n = self._batched(input, h_0, lengths, reset)
         return out, ((h_n, h_n.clone()) if self.pair else h_n)
 
-    def _first_of_pair(self, hx: Any) -> Tensor | None:
+    def _first_of_pair(self, hx: Any) -> Any:
         if hx is None or (isinstance(hx, Tensor) and not self.pair):
             return hx
         if self.pair and isinstance(hx, tuple | list) and len(hx) == 2:
-            return hx[0]  # type: ignore[no-any-return]
+            return hx[0]
         wanted = (
             "a pair (h_0, c_0), of which c_0 is not used" if self.pair else "one tensor h_0, or pair=True for pairs"
         )
         raise TypeError(f"hx is a {type(hx).__name__}; expected {wanted}")
 
-    def _packed(
-        self, input: PackedSequence, h_0: Tensor | None, lengths: object, reset: object
-    ) -> tuple[PackedSequence, Tensor]:
+    def _packed(self, input: PackedSequence, h_0: Any, lengths: object, reset: object) -> tuple[PackedSequence, Any]:
         for name, value in (("lengths", lengths), ("reset", reset)):
             if value is not None:
                 raise ValueError(f"{name} is given with a PackedSequence; expected a padded tensor with {name}")
@@ -126,15 +125,13 @@ class Shell(nn.Module):
         B = _checked_batch_sizes(data, batch_sizes, ordered, back)
         self._check_states(h_0, (B,), data.device)
         if h_0 is not None and ordered is not None:
-            h_0 = h_0.index_select(1, ordered)
+            h_0 = of_each(lambda h: h.index_select(1, ordered), h_0)
         out, h_n = self._stack(data, h_0, None, packed_spans(batch_sizes), B)
         if back is not None:
-            h_n = h_n.index_select(1, back)
+            h_n = of_each(lambda h: h.index_select(1, back), h_n)
         return PackedSequence(out, batch_sizes, ordered, back), h_n
 
-    def _unbatched(
-        self, input: Tensor, h_0: Tensor | None, lengths: object, reset: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def _unbatched(self, input: Tensor, h_0: Any, lengths: object, reset: Tensor | None) -> tuple[Tensor, Any]:
         if lengths is not None:
             raise ValueError("lengths is given with one sequence (T, D); expected a batch")
         self._check_input(input, 2)
@@ -142,15 +139,15 @@ class Shell(nn.Module):
         axis = 0 if self.batch_first else 1
         out, h_n = self._batched(
             input.unsqueeze(axis),
-            None if h_0 is None else h_0.unsqueeze(1),
+            None if h_0 is None else of_each(lambda h: h.unsqueeze(1), h_0),
             None,
             reset.unsqueeze(0) if reset is not None and reset.dim() == 1 else reset,
         )
-        return out.squeeze(axis), h_n.squeeze(1)
+        return out.squeeze(axis), of_each(lambda h: h.squeeze(1), h_n)
 
     def _batched(
-        self, input: Tensor, h_0: Tensor | None, lengths: Tensor | Sequence[int] | None, reset: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+        self, input: Tensor, h_0: Any, lengths: Tensor | Sequence[int] | None, reset: Tensor | None
+    ) -> tuple[Tensor, Any]:
         self._check_input(input, 3)
         x = input if self.batch_first else input.transpose(0, 1)  # (B, T, D), in the caller's memory order
         B, T = x.shape[:2]
@@ -166,9 +163,7 @@ class Shell(nn.Module):
         out, h_n = self._stack(x, h_0, reset, spans, B)
         return out if self.batch_first else out.transpose(0, 1).contiguous(), h_n
 
-    def _stack(
-        self, x: Tensor, h_0: Tensor | None, reset: Tensor | None, spans: Spans, B: int
-    ) -> tuple[Tensor, Tensor]:
+    def _stack(self, x: Tensor, h_0: Any, reset: Tensor | None, spans: Spans, B: int) -> tuple[Tensor, Any]:
         """All layers and directions."""
         dtype = x.dtype
         h_0 = self._initial_states(B) if h_0 is None else h_0
@@ -179,14 +174,15 @@ class Shell(nn.Module):
         last_states = []
         for layer in range(self.num_layers):
             ways = range(layer * self.directions, (layer + 1) * self.directions)
-            initial = [None if h_0 is None else h_0[way] for way in ways]
+            initial = [None if h_0 is None else of_each(lambda h, way=way: h[way], h_0) for way in ways]
             x, states = self._run_layer(layer, x, initial, resets, spans)
             last_states += states
             if self.dropout and layer < self.num_layers - 1:
                 x = F.dropout(x, self.dropout, self.training)
-        h_n = torch.stack(last_states) if len(last_states) > 1 else last_states[0][None]
-        dtype = self.state_dtype or dtype
-        return x, h_n if h_n.dtype == dtype else h_n.to(dtype)
+        h_n = of_each(lambda *h: torch.stack(h) if len(h) > 1 else h[0][None], *last_states)
+        if isinstance(h_n, Tensor):
+            h_n = h_n.to(self.state_dtype or dtype)
+        return x, h_n
 
     def _check_input(self, x: Tensor, dimensions: int, layout: str | None = None) -> None:
         if x.dim() != dimensions or x.shape[-1] != self.input_size:
@@ -200,7 +196,7 @@ class Shell(nn.Module):
         if x.dtype != dtype and not _autocasts(x):
             raise TypeError(f"input has dtype {x.dtype}; expected that of the weights, {dtype}: call input.to({dtype})")
 
-    def _check_states(self, h_0: Tensor | None, batch: tuple[int, ...], device: torch.device) -> None:
+    def _check_states(self, h_0: Any, batch: tuple[int, ...], device: torch.device) -> None:
         """`batch` is (B,), or () for one sequence."""
         if h_0 is None:
             return
@@ -220,6 +216,13 @@ class Shell(nn.Module):
         defaults = {"num_layers": 1, "bias": True, "batch_first": False, "dropout": 0.0, "bidirectional": False}
         shown += [f"{name}={getattr(self, name)}" for name, value in defaults.items() if getattr(self, name) != value]
         return ", ".join(shown)
+
+
+def of_each(function: Callable[..., Tensor], *states: Any) -> Any:
+    """function(*states) of tensors, or of each field of NamedTuples."""
+    if isinstance(states[0], Tensor):
+        return function(*states)
+    return type(states[0])(*(function(*tensors) for tensors in zip(*states, strict=True)))
 
 
 def _checked_lengths(lengths: Tensor | Sequence[int], B: int, T: int, device: torch.device) -> Tensor:

@@ -15,7 +15,9 @@ from ._definitions import ACTIVATIONS as ACTIVATIONS
 from ._layout import Spans as Spans
 from ._layout import existing as existing
 from ._layout import in_memory_order as in_memory_order
+from ._layout import pack as pack
 from ._layout import packed_spans as packed_spans
+from ._layout import unpack as unpack
 from ._ops import linear_recurrence, mingru, minlstm
 from ._recompute import project_and_walk as project_and_walk
 from ._walk import walk as walk
