@@ -44,3 +44,9 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {
 def gated(x: Tensor, gate: Tensor, activation: str) -> Tensor:
     """x * act(gate)"""
     return x * GATES[activation](gate)
+
+
+def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """y of matrix n, head h: weight[n, h] times the part of x that head h sees."""
+    parts = x.reshape(*x.shape[:-1], weight.shape[1], weight.shape[3])
+    return torch.einsum("...hi,nhoi->...nho", parts, weight).flatten(-3) + bias

@@ -1,10 +1,9 @@
 """Loads and stores of kernels. Every access belongs to a role, and memory of different roles does not overlap.
 
 LLVM vectorises a loop only if it can show that its stores meet none of its loads. It cannot for rows that interleave
-in time (the
-gradients of gate and candidate, say), so each access says its role in alias metadata. An index is taken as it is:
-Numba's own indexing
-wraps negative ones, which turns loads into gathers. bfloat16, the upper half of a float32, comes in uint16 arrays.
+in time (the gradients of gate and candidate, say), so each access says its role in alias metadata. An index is taken
+as it is: Numba's own indexing wraps negative ones, which turns loads into gathers. bfloat16, the upper half of a
+float32, comes in uint16 arrays.
 """
 
 from __future__ import annotations

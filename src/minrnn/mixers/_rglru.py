@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..fused import Linear, causal_conv, gated
+from ..fused import Linear, block_linear, causal_conv, gated
 from ..recurrence import channelwise
 from ._contract import Mixer, check_sequence, check_state, exempt_from_weight_decay
 from ._minimal import expanded, fresh, unit_variance
@@ -52,7 +52,7 @@ class RGLRUMixer(Mixer):
         self.conv_weight = nn.Parameter(torch.empty(H, conv).uniform_(-bound, bound))
         self.conv_bias = nn.Parameter(torch.zeros(H))
         self.gate_weight = nn.Parameter(torch.randn(2, self.heads, block, block) * block**-0.5)  # W_a, W_i
-        self.gate_bias = nn.Parameter(torch.zeros(2, H))
+        self.gate_bias = nn.Parameter(torch.zeros(2 * H))
         # exp(-softplus(Lambda)), the factor of an open gate's eighth part, is the root of U(0.9^2, 0.999^2).
         factor = torch.empty(H).uniform_(0.9**2, 0.999**2).sqrt()
         self.rate = nn.Parameter(torch.expm1(-factor.log()).log())  # Lambda
@@ -74,18 +74,12 @@ class RGLRUMixer(Mixer):
         u, window = causal_conv(
             branch, self.conv_weight, self.conv_bias, None if state is None else state.window, reset
         )
+        gates = block_linear(u, self.gate_weight, self.gate_bias)  # logits of r and i, (B, T, 2 * H)
         rate = 8 * F.softplus(self.rate)
         before = None if state is None else torch.cat([state.h, state.seen], dim=-1)
-        h, last = channelwise("rglru", self._gates(u), before, reset, extra=u, parameters=rate[None])
+        h, last = channelwise("rglru", gates, before, reset, extra=u, parameters=rate[None])
         last_h, seen = last.chunk(2, dim=-1)
         return self.down(gated(h, gate, "gelu")), RGLRUState(last_h, seen, window)
-
-    def _gates(self, u: Tensor) -> Tensor:
-        """Logits of r and i, (B, T, 2 * H)."""
-        B, T, H = u.shape
-        by_head = u.reshape(B * T, self.heads, H // self.heads)
-        logits = torch.einsum("nhi,ghoi->ngho", by_head, self.gate_weight)
-        return logits.reshape(B, T, 2 * H) + self.gate_bias.reshape(-1).to(logits.dtype)
 
     def initial_state(self, batch_size: int) -> RGLRUState:
         h = fresh(self.down.weight, batch_size, self.hidden_size)
