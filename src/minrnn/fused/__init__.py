@@ -5,7 +5,7 @@ a CPU they run as Numba kernels, under `torch.compile` and on other devices as t
 are differentiable to every order.
 """
 
-from ._blocks import block_linear
+from ._blocks import BlockLinear
 from ._conv import causal_conv, recent
 from ._dropout import dropout_add, gelu_dropout
 from ._gate import gated
@@ -13,8 +13,8 @@ from ._linear import Linear, linear
 from ._norm import rms_norm
 
 __all__ = [
+    "BlockLinear",
     "Linear",
-    "block_linear",
     "causal_conv",
     "dropout_add",
     "gated",

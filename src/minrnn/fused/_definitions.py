@@ -46,7 +46,8 @@ def gated(x: Tensor, gate: Tensor, activation: str) -> Tensor:
     return x * GATES[activation](gate)
 
 
-def block_linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def block_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """y of matrix n, head h: weight[n, h] times the part of x that head h sees."""
     parts = x.reshape(*x.shape[:-1], weight.shape[1], weight.shape[3])
-    return torch.einsum("...hi,nhoi->...nho", parts, weight).flatten(-3) + bias
+    y = torch.einsum("...hi,nhoi->...nho", parts, weight).flatten(-3)
+    return y if bias is None else y + bias

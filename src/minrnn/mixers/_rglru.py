@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..fused import Linear, block_linear, causal_conv, gated
+from ..fused import BlockLinear, Linear, causal_conv, gated
 from ..recurrence import channelwise
 from ._contract import Mixer, check_sequence, check_state, exempt_from_weight_decay
 from ._minimal import expanded, fresh, unit_variance
@@ -46,13 +46,11 @@ class RGLRUMixer(Mixer):
             raise ValueError(f"heads is {heads}; expected a divisor of the hidden width H = {H}")
         if conv < 1:
             raise ValueError(f"conv is {conv}; expected 1 step or more")
-        block = H // self.heads
         self.projection = Linear(width, 2 * H)  # [branch of the recurrence | gate]
         bound = conv**-0.5
         self.conv_weight = nn.Parameter(torch.empty(H, conv).uniform_(-bound, bound))
         self.conv_bias = nn.Parameter(torch.zeros(H))
-        self.gate_weight = nn.Parameter(torch.randn(2, self.heads, block, block) * block**-0.5)  # W_a, W_i
-        self.gate_bias = nn.Parameter(torch.zeros(2 * H))
+        self.gates = BlockLinear(H, matrices=2, heads=self.heads)  # W_a, W_i
         # exp(-softplus(Lambda)), the factor of an open gate's eighth part, is the root of U(0.9^2, 0.999^2).
         factor = torch.empty(H).uniform_(0.9**2, 0.999**2).sqrt()
         self.rate = nn.Parameter(torch.expm1(-factor.log()).log())  # Lambda
@@ -60,7 +58,7 @@ class RGLRUMixer(Mixer):
         for part in (self.projection, self.down):
             unit_variance(part)
             exempt_from_weight_decay(part.bias)
-        exempt_from_weight_decay(self.conv_weight, self.conv_bias, self.gate_weight, self.gate_bias, self.rate)
+        exempt_from_weight_decay(self.conv_weight, self.conv_bias, *self.gates.parameters(), self.rate)
 
     def forward(
         self, x: Tensor, state: RGLRUState | None = None, *, reset: Tensor | None = None
@@ -74,7 +72,7 @@ class RGLRUMixer(Mixer):
         u, window = causal_conv(
             branch, self.conv_weight, self.conv_bias, None if state is None else state.window, reset
         )
-        gates = block_linear(u, self.gate_weight, self.gate_bias)  # logits of r and i, (B, T, 2 * H)
+        gates = self.gates(u)  # logits of r and i, (B, T, 2 * H)
         rate = 8 * F.softplus(self.rate)
         before = None if state is None else torch.cat([state.h, state.seen], dim=-1)
         h, last = channelwise("rglru", gates, before, reset, extra=u, parameters=rate[None])
