@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from minrnn.commands import _bench_layers, _timing, main
+from minrnn.commands import _bench_layers, _bench_mixers, _timing, main
 from minrnn.commands._contestants import Contestant, contestants
 from minrnn.commands._timing import interleaved_medians
+from minrnn.mixers import build
 
 
 @pytest.fixture(autouse=True)
@@ -97,10 +98,55 @@ def test_calls(tmp_path: Path) -> None:
     [
         (["layers", "--sizes", "4x32"], "--sizes has '4x32'; it takes BATCHxLENGTHxWIDTH"),
         (["layers", "--repeats", "0"], "--repeats is 0; it takes 1 or more"),
-        (["boats"], "there is no benchmark 'boats'; there are layers, calls, model"),
+        (["boats"], "there is no benchmark 'boats'; there are layers, mixers, calls, model"),
     ],
 )
 def test_mistakes_end_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_mixers(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record, picture = tmp_path / "mixers.json", tmp_path / "mixers.png"
+    words = ["--mixers", "mingru", "rglru:heads=2", "--size", "2x9x8", "--lengths", "4", "8", "--repeats", "1"]
+    assert main(["bench", "mixers", *words, "--json", str(record), "--picture", str(picture)]) == 0
+    written = json.loads(record.read_text())
+    ratios = {row["name"]: row for row in written["projections"]}
+    assert set(ratios) == {"mingru", "rglru:heads=2", "nn.LSTM"}
+    assert ratios["mingru"]["ratio"] > 0 and ratios["rglru:heads=2"]["error"] < 1e-4
+    assert [set(row["milliseconds"]) for row in written["lengths"]] == [{"4", "8"}] * 2
+    hidden, seen, window = 8 * 4, 8 * 4, 3 * 8 * 4
+    assert [row["state_bytes"] for row in written["steps"]] == [8 * 4, hidden + seen + window]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "rglru:heads=2" in capsys.readouterr().out
+
+
+def test_projections_of_a_mixer_are_all_its_linear_maps(monkeypatch: pytest.MonkeyPatch) -> None:
+    timed: list[tuple[int, ...]] = []
+    monkeypatch.setattr(
+        _bench_mixers, "forward_backward", lambda module, x: timed.append((*x.shape, *module(x).shape[-1:]))
+    )
+    _bench_mixers.projections(build("rglru", width=8, heads=2), 2, 3)
+    assert sorted(timed) == [(2, 3, 8, 8), (2, 3, 8, 16), (2, 3, 8, 16)]
+
+
+def test_a_mixer_that_is_wrong_is_not_timed() -> None:
+    mixer = build("mingru", width=8)
+    assert _bench_mixers.check("mingru", mixer) < 1e-5
+    mixer.forward = lambda x, state=None, *, reset=None: (x, None) if x.dtype == torch.float32 else (2 * x, None)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="mingru differs from its definition by"):
+        _bench_mixers.check("mingru", mixer)
+
+
+def test_a_length_that_would_take_too_long_is_left_out() -> None:
+    assert _bench_mixers.expected({}, [], 256) == 0
+    assert _bench_mixers.expected({256: 10.0}, [256], 1024) == pytest.approx(0.16)  # nothing known but the worst
+    assert _bench_mixers.expected({256: 10.0, 1024: 40.0}, [256, 1024], 4096) == pytest.approx(0.16)
+    assert _bench_mixers.expected({256: 10.0}, [256, 1024], 4096) == float("inf")
+    assert _bench_mixers.exponent({10: 1.0, 100: 10.0, 1000: 100.0}) == pytest.approx(1)
+
+
+def test_unknown_mixers(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "mixers", "--mixers", "mngru"]) == 2
+    assert "--mixers has 'mngru': there is no mixer 'mngru' (did you mean 'mingru'?)" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from minrnn.errors import UserError
 
 BENCHMARKS = {
     "layers": "one layer, forward + backward, beside nn.GRU, nn.LSTM, a GRUCell loop and the matrix products alone",
+    "mixers": "every mixer beside its projections alone, against the length, and one step at a time",
     "calls": "packed input, two directions, single steps and long sequences, each beside the plain call",
     "model": "a training step of a language model beside its matrix products alone, and generation",
 }

@@ -33,6 +33,7 @@ class BlockLinear(nn.Module):
         super().__init__()
         if heads < 1 or width % heads:
             raise ValueError(f"heads is {heads}; expected a divisor of the width {width}")
+        self.width = width
         block = width // heads
         self.weight = nn.Parameter(torch.randn(matrices, heads, block, block) * block**-0.5)
         self.bias = nn.Parameter(torch.zeros(matrices * width)) if bias else None
@@ -49,8 +50,8 @@ class BlockLinear(nn.Module):
         return _definitions.block_linear(x, weight, bias)
 
     def extra_repr(self) -> str:
-        N, heads, block, _ = self.weight.shape
-        return f"{heads * block}, matrices={N}, heads={heads}, bias={self.bias is not None}"
+        N, heads, _, _ = self.weight.shape
+        return f"{self.width}, matrices={N}, heads={heads}, bias={self.bias is not None}"
 
 
 class _BlockLinear(torch.autograd.Function):
