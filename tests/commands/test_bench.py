@@ -141,8 +141,8 @@ def test_a_mixer_that_is_wrong_is_not_timed() -> None:
 
 def test_a_length_that_would_take_too_long_is_left_out() -> None:
     assert _bench_mixers.expected({}, [], 256) == 0
-    assert _bench_mixers.expected({256: 10.0}, [256], 1024) == pytest.approx(0.16)  # nothing known but the worst
-    assert _bench_mixers.expected({256: 10.0, 1024: 40.0}, [256, 1024], 4096) == pytest.approx(0.16)
+    assert _bench_mixers.expected({256: 10.0}, [256], 1024) == pytest.approx(0.04)
+    assert _bench_mixers.expected({256: 10.0, 1024: 160.0}, [256, 1024], 4096) == pytest.approx(2.56)
     assert _bench_mixers.expected({256: 10.0}, [256, 1024], 4096) == float("inf")
     assert _bench_mixers.exponent({10: 1.0, 100: 10.0, 1000: 100.0}) == pytest.approx(1)
 

@@ -24,7 +24,10 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("qrnn", {"pooling": "ifo", "filter": 3, "bias": False}),
     ("sru", {"version": 1, "activation": "tanh", "expansion": 1.4}),
     ("sru", {"version": 2, "highway_bias": -1.0}),
+    ("gru", {"expansion": 1.4}),
+    ("lstm", {}),
     ("gilr", {}),
+    ("gilr_lstm", {"expansion": 1.4}),
     ("rglru", {"heads": 2}),
     ("hgrn", {"complex": True}),
     ("hgrn", {"complex": False, "expansion": 1.4}),
@@ -32,6 +35,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("rwkv4", {"channel_mix": False}),
     ("signed", {"expansion": 1.4}),
     ("nonlinear", {}),
+    ("attention", {"heads": 2}),
+    ("attention", {"heads": 2, "positions": "alibi", "window": 5, "bias": True}),
 ]
 every_mixer = pytest.mark.parametrize(
     ("name", "chosen"),

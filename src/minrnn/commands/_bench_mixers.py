@@ -156,9 +156,6 @@ def projections(mixer: Mixer, B: int, T: int) -> Callable[[], None]:
     """The linear maps of a mixer, forward and backward, one after the other on inputs of their own."""
     runs = []
     for module in mixer.modules():
-        if isinstance(module, nn.RNNBase):  # torch's own layers keep theirs to themselves
-            outputs, inputs = module.weight_ih_l0.shape  # type: ignore[misc]
-            module = nn.Linear(inputs, outputs)
         if isinstance(module, nn.Linear | BlockLinear):
             width = module.in_features if isinstance(module, nn.Linear) else module.width
             runs.append(forward_backward(module, torch.randn(B, T, width, requires_grad=True)))
@@ -228,7 +225,7 @@ def expected(times: dict[int, float], lengths: Sequence[int], T: int) -> float:
     *_, before, last = (0, 0, *lengths)
     if not last:
         return 0.0
-    growth = times[last] / times[before] if before and last in times else (T / last) ** 2
+    growth = times[last] / times[before] if before and last in times else T / last
     return times.get(last, np.inf) * growth / 1e3
 
 

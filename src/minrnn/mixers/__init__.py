@@ -7,7 +7,9 @@ import inspect
 from types import UnionType
 from typing import Any, get_args, get_type_hints
 
+from ._attention import AttentionMixer
 from ._contract import Mixer, RecurrentState, check_sequence, check_state, exempt_from_weight_decay
+from ._gilr_lstm import GILRLSTMMixer
 from ._hgrn import HGRNMixer
 from ._minimal import (
     GILRMixer,
@@ -25,10 +27,15 @@ from ._qrnn import QRNNMixer
 from ._rglru import RGLRUMixer
 from ._rwkv4 import RWKV4Mixer
 from ._sru import SRUMixer
+from ._torch import GRUMixer, LSTMMixer
 
 __all__ = [
+    "AttentionMixer",
+    "GILRLSTMMixer",
     "GILRMixer",
+    "GRUMixer",
     "HGRNMixer",
+    "LSTMMixer",
     "MinGRUMixer",
     "MinLSTMMixer",
     "MinimalCell",
@@ -55,14 +62,18 @@ __all__ = [
 _REGISTRY: dict[str, type[Mixer]] = {
     "mingru": MinGRUMixer,
     "minlstm": MinLSTMMixer,
+    "gru": GRUMixer,
+    "lstm": LSTMMixer,
     "qrnn": QRNNMixer,
     "sru": SRUMixer,
     "gilr": GILRMixer,
+    "gilr_lstm": GILRLSTMMixer,
     "rglru": RGLRUMixer,
     "hgrn": HGRNMixer,
     "rwkv4": RWKV4Mixer,
     "signed": SignedMixer,
     "nonlinear": NonlinearMixer,
+    "attention": AttentionMixer,
 }
 
 

@@ -9,6 +9,7 @@ Shapes: B batch, T time, H hidden width; inputs and h are (B, T, H), h0 and h_la
 """
 
 from ._backend import backend
+from ._backend import choose as choose
 from ._both import walk_both as walk_both
 from ._channelwise import channelwise as channelwise
 from ._definitions import ACTIVATIONS as ACTIVATIONS
