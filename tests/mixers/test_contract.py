@@ -24,6 +24,7 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("qrnn", {"pooling": "ifo", "filter": 3, "bias": False}),
     ("sru", {"version": 1, "activation": "tanh", "expansion": 1.4}),
     ("sru", {"version": 2, "highway_bias": -1.0}),
+    ("srupp", {"heads": 2, "projection": 6, "highway_bias": -1.0}),
     ("gru", {"expansion": 1.4}),
     ("lstm", {}),
     ("gilr", {}),

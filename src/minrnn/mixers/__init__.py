@@ -27,6 +27,7 @@ from ._qrnn import QRNNMixer
 from ._rglru import RGLRUMixer
 from ._rwkv4 import RWKV4Mixer
 from ._sru import SRUMixer
+from ._srupp import SRUppMixer
 from ._torch import GRUMixer, LSTMMixer
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "RWKV4Mixer",
     "RecurrentState",
     "SRUMixer",
+    "SRUppMixer",
     "SignedMixer",
     "build",
     "check_activation",
@@ -66,6 +68,7 @@ _REGISTRY: dict[str, type[Mixer]] = {
     "lstm": LSTMMixer,
     "qrnn": QRNNMixer,
     "sru": SRUMixer,
+    "srupp": SRUppMixer,
     "gilr": GILRMixer,
     "gilr_lstm": GILRLSTMMixer,
     "rglru": RGLRUMixer,
