@@ -35,6 +35,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("rwkv4", {}),
     ("rwkv4", {"channel_mix": False}),
     ("signed", {"expansion": 1.4}),
+    ("deltanet", {"heads": 2}),
+    ("deltanet", {"heads": 2, "negative": False, "chunk": 5, "conv": 1}),
     ("nonlinear", {}),
     ("attention", {"heads": 2}),
     ("attention", {"heads": 2, "positions": "alibi", "window": 5, "bias": True}),

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_type_hints
 
 from ._attention import AttentionMixer
 from ._contract import Mixer, RecurrentState, check_sequence, check_state, exempt_from_weight_decay
+from ._deltanet import GatedDeltaNetMixer
 from ._gilr_lstm import GILRLSTMMixer
 from ._hgrn import HGRNMixer
 from ._minimal import (
@@ -35,6 +36,7 @@ __all__ = [
     "GILRLSTMMixer",
     "GILRMixer",
     "GRUMixer",
+    "GatedDeltaNetMixer",
     "HGRNMixer",
     "LSTMMixer",
     "MinGRUMixer",
@@ -75,6 +77,7 @@ _REGISTRY: dict[str, type[Mixer]] = {
     "hgrn": HGRNMixer,
     "rwkv4": RWKV4Mixer,
     "signed": SignedMixer,
+    "deltanet": GatedDeltaNetMixer,
     "nonlinear": NonlinearMixer,
     "attention": AttentionMixer,
 }
