@@ -51,6 +51,16 @@ def test_outputs_and_gradients(dtype, tolerance, strided, bias):
         torch.testing.assert_close(given.double(), wanted, atol=tolerance * 20, rtol=tolerance)
 
 
+def test_narrow_blocks_are_joined(monkeypatch):
+    leaves = tensors(heads=6)
+    monkeypatch.setattr(_blocks, "WIDE", 15)  # three blocks of 5, twice
+    found = torch.autograd.grad(block_linear(*leaves).sin().sum(), leaves)
+    expected = torch.autograd.grad(_definitions.block_linear(*leaves).sin().sum(), leaves)
+    assert _blocks._joined(leaves[1]).shape == (2, 2, 15, 15)
+    for given, wanted in zip(found, expected, strict=True):
+        torch.testing.assert_close(given, wanted)
+
+
 def test_second_order():
     assert torch.autograd.gradcheck(block_linear, tensors())
     assert torch.autograd.gradgradcheck(block_linear, tensors())

@@ -23,6 +23,7 @@ from ._minimal import (
     raise_forget_bias,
     unit_variance,
 )
+from ._mlstm import MLSTMMixer
 from ._nonlinear import NonlinearMixer
 from ._qrnn import QRNNMixer
 from ._rglru import RGLRUMixer
@@ -39,6 +40,7 @@ __all__ = [
     "GatedDeltaNetMixer",
     "HGRNMixer",
     "LSTMMixer",
+    "MLSTMMixer",
     "MinGRUMixer",
     "MinLSTMMixer",
     "MinimalCell",
@@ -77,6 +79,7 @@ _REGISTRY: dict[str, type[Mixer]] = {
     "hgrn": HGRNMixer,
     "rwkv4": RWKV4Mixer,
     "signed": SignedMixer,
+    "mlstm": MLSTMMixer,
     "deltanet": GatedDeltaNetMixer,
     "nonlinear": NonlinearMixer,
     "attention": AttentionMixer,
