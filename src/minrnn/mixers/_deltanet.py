@@ -139,9 +139,9 @@ def _chunkwise(
     inflow = k_last.mT @ of_v
     S = S.mT
     before = []
-    for n in range(q.shape[2]):
+    for over, new in zip(transition.unbind(dim=2), inflow.unbind(dim=2), strict=True):
         before.append(S)
-        S = torch.matmul(transition[:, :, n], S) + inflow[:, :, n]
+        S = over @ S + new
     S_0 = torch.stack(before, dim=2)  # (B, heads, N, key width, value width)
     u = of_v - of_k @ S_0
     o = carried * (q @ S_0) + (decay * (q @ k.mT)) @ u

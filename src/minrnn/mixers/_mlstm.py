@@ -198,9 +198,9 @@ def _chunkwise(
     weight = (weight - stabiliser[..., None]).exp()
     inflow = (weight[..., -1, :, None] * k).mT @ v
     before = []
-    for n in range(q.shape[2]):
+    for kept, new in zip(carried[..., -1:, :].unbind(dim=2), inflow.unbind(dim=2), strict=True):
         before.append(memory)
-        memory = carried[:, :, n, -1:] * memory + inflow[:, :, n]
+        memory = kept * memory + new
     numerator = carried * (q @ torch.stack(before, dim=2)) + (weight * (q @ k.mT)) @ v
     return joined(_divided(numerator, stabiliser), T), memory, m
 
