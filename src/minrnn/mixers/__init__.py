@@ -12,6 +12,7 @@ from ._contract import Mixer, RecurrentState, check_sequence, check_state, exemp
 from ._deltanet import GatedDeltaNetMixer
 from ._gilr_lstm import GILRLSTMMixer
 from ._hgrn import HGRNMixer
+from ._mamba import MambaMixer
 from ._minimal import (
     GILRMixer,
     MinGRUMixer,
@@ -41,6 +42,7 @@ __all__ = [
     "HGRNMixer",
     "LSTMMixer",
     "MLSTMMixer",
+    "MambaMixer",
     "MinGRUMixer",
     "MinLSTMMixer",
     "MinimalCell",
@@ -79,6 +81,7 @@ _REGISTRY: dict[str, type[Mixer]] = {
     "hgrn": HGRNMixer,
     "rwkv4": RWKV4Mixer,
     "signed": SignedMixer,
+    "mamba": MambaMixer,
     "mlstm": MLSTMMixer,
     "deltanet": GatedDeltaNetMixer,
     "nonlinear": NonlinearMixer,

@@ -16,7 +16,7 @@ from ._layout import Spans, empty_rows, fresh_state, parts, rows, size, strides
 Array = np.ndarray[Any, Any]
 
 
-def _flat(x: Tensor) -> Array:
+def flat(x: Tensor) -> Array:
     """All memory from the first to the last element of x, as a flat array; bfloat16 as uint16."""
     x = x.detach()
     if not x.is_contiguous():
@@ -32,13 +32,13 @@ _NO_SPANS = (np.empty(0, np.int64), np.empty(0, np.int64))
 def _reset_rows(reset: Tensor | None, spans: Spans) -> tuple[Array, tuple[int, int]]:
     if reset is None:
         return _NO_RESET
-    return _flat(reset.view(torch.uint8)), strides(reset, spans)
+    return flat(reset.view(torch.uint8)), strides(reset, spans)
 
 
 def _span_arrays(spans: Spans) -> tuple[Array, Array]:
     if spans.lengths is None:
         return _NO_SPANS
-    return _flat(spans.lengths), _NO_SPANS[1] if spans.starts is None else _flat(spans.starts)
+    return flat(spans.lengths), _NO_SPANS[1] if spans.starts is None else flat(spans.starts)
 
 
 def _run(kernel: Any, arguments: tuple[Any, ...], spans: Spans, reverse: bool, B: int, T: int, H: int) -> None:
@@ -58,7 +58,7 @@ _ABSENT = (np.empty(0, np.float32), (0, 0))
 
 
 def _array(x: Tensor | None, spans: Spans) -> tuple[Array, tuple[int, int]]:
-    return _ABSENT if x is None else (_flat(x), strides(x, spans))
+    return _ABSENT if x is None else (flat(x), strides(x, spans))
 
 
 def forward(
@@ -94,7 +94,7 @@ def forward(
             *_array(h, spans),
             *_array(saved, spans),
             *_reset_rows(reset, spans),
-            _flat(state),
+            flat(state),
         )
         _run(walk.forward(*parts(name), keep=saved is not None), arguments, spans, reverse, B, T, H)
     return h, state.to(torch.promote_types(inputs.dtype, torch.float32))
@@ -140,11 +140,11 @@ def backward(
             *_array(dextra, spans),
             _parameter_array(partial),
             *_reset_rows(reset, spans),
-            *(_flat(fresh_state(h0, B, S * H, inputs)), _flat(grad)),
+            *(flat(fresh_state(h0, B, S * H, inputs)), flat(grad)),
         )
         _run(walk.backward(*parts(name)), arguments, spans, reverse, B, T, H)
     return dx, grad
 
 
 def _parameter_array(parameters: Tensor | None) -> Array:
-    return _ABSENT[0] if parameters is None else _flat(parameters)
+    return _ABSENT[0] if parameters is None else flat(parameters)
