@@ -35,6 +35,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("rwkv4", {}),
     ("rwkv4", {"channel_mix": False}),
     ("signed", {"expansion": 1.4}),
+    ("s4d", {"state": 6}),
+    ("s4d", {"state": 2, "spectrum": "inv", "dt_max": 0.5}),
     ("mamba", {}),
     ("mamba", {"expansion": 1.4, "state": 3, "conv": 1, "rank": 2}),
     ("mlstm", {"heads": 2, "expansion": 1.0}),

@@ -38,6 +38,7 @@ from ._memory import (
 from ._scalar import exp
 
 BLOCK = 64  # channels of a unit of work: N of them in float32 are a few kilobytes
+COST = 8  # what an output costs, in elements of the walk: N states, each with an exponential
 STRETCH = 32  # steps between saved states: a stretch of states of a block stays in the second cache
 
 
@@ -97,7 +98,7 @@ def backward() -> Callable[..., None]:
     version = SOURCES
 
     def selective_backward(
-        x, delta, A, B, C, D, saved, dy, dx, ddelta, dB, dC, dA, dD, reset, grad, T, E, N, first, last,
+        x, delta, A, B, C, D, saved, dy, dx, ddelta, dA, dB, dC, dD, reset, grad, T, E, N, first, last,
     ):  # fmt: skip
         version  # noqa: B018 - part of the cache key
         blocks = (E + BLOCK - 1) // BLOCK

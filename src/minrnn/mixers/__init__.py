@@ -29,6 +29,7 @@ from ._nonlinear import NonlinearMixer
 from ._qrnn import QRNNMixer
 from ._rglru import RGLRUMixer
 from ._rwkv4 import RWKV4Mixer
+from ._s4d import S4DMixer
 from ._sru import SRUMixer
 from ._srupp import SRUppMixer
 from ._torch import GRUMixer, LSTMMixer
@@ -52,6 +53,7 @@ __all__ = [
     "RGLRUMixer",
     "RWKV4Mixer",
     "RecurrentState",
+    "S4DMixer",
     "SRUMixer",
     "SRUppMixer",
     "SignedMixer",
@@ -81,6 +83,7 @@ _REGISTRY: dict[str, type[Mixer]] = {
     "hgrn": HGRNMixer,
     "rwkv4": RWKV4Mixer,
     "signed": SignedMixer,
+    "s4d": S4DMixer,
     "mamba": MambaMixer,
     "mlstm": MLSTMMixer,
     "deltanet": GatedDeltaNetMixer,

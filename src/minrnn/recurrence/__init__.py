@@ -13,6 +13,7 @@ from ._backend import choose as choose
 from ._both import walk_both as walk_both
 from ._channelwise import channelwise as channelwise
 from ._definitions import ACTIVATIONS as ACTIVATIONS
+from ._diagonal import diagonal_scan as diagonal_scan
 from ._layout import Spans as Spans
 from ._layout import existing as existing
 from ._layout import in_memory_order as in_memory_order
