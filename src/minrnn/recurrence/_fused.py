@@ -101,9 +101,13 @@ def fused(
     def save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
         tensors, reset, _ = inputs
         ctx.save_for_backward(*tensors, reset, output[2])
+        ctx.set_materialize_grads(False)  # `saved` is large, and nothing depends on it
 
-    def back(ctx: Any, dy: Tensor, dlast: Tensor, _: Tensor) -> tuple[Any, None, None]:
+    def back(ctx: Any, dy: Tensor | None, dlast: Tensor | None, _: None) -> tuple[Any, None, None]:
         *tensors, reset, saved = ctx.saved_tensors
+        T, E = sizes(tensors)[:2]
+        dy = tensors[0].new_zeros(len(tensors[0]), T, E) if dy is None else dy
+        dlast = torch.zeros_like(tensors[-1]) if dlast is None else dlast
         if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # it is differentiated itself
             _, pull_back = vjp(partial(definition, reset=reset), *tensors)
             return list(pull_back((dy, dlast))), None, None
