@@ -38,6 +38,7 @@ FUNCTIONS: dict[str, tuple[Any, Callable[[np.ndarray], np.ndarray], tuple[float,
     "exp": (_scalar.exp, np.exp, (-87, 88), 2e-7),
     "sigmoid": (_scalar.sigmoid, reference_sigmoid, (-87, 100), 3e-7),
     "tanh": (_scalar.tanh, np.tanh, (-20, 20), 2e-7),
+    "softplus": (_scalar.softplus, lambda x: np.logaddexp(0, x), (-80, 100), 3e-7),
     "positive": (_scalar.positive, lambda x: np.where(x >= 0, x + 0.5, reference_sigmoid(x)), (-80, 20), 3e-7),
     "positive_slope": (
         _scalar.positive_slope,

@@ -39,6 +39,8 @@ CASES: list[tuple[str, dict[str, Any]]] = [
     ("s4d", {"state": 2, "spectrum": "inv", "dt_max": 0.5}),
     ("mamba", {}),
     ("mamba", {"expansion": 1.4, "state": 3, "conv": 1, "rank": 2}),
+    ("slstm", {"heads": 2}),
+    ("slstm", {"heads": 1, "conv": 1}),
     ("mlstm", {"heads": 2, "expansion": 1.0}),
     ("mlstm", {"heads": 2, "chunk": 5, "conv": 2}),
     ("deltanet", {"heads": 2}),

@@ -15,7 +15,7 @@ from functools import cache
 
 import numpy as np
 
-from ._compile import OPTIONS, SOURCES, SUMMING, kernel
+from ._compile import SOURCES, SUMMING, kernel
 from ._memory import (
     read_before0,
     read_in,
@@ -86,7 +86,7 @@ def forward() -> Callable[..., None]:
                 for c in range(width):
                     write_out2(state, (b * N + n) * E + start + c, read_state0(h, n * BLOCK + c))
 
-    return kernel(selective_forward, options=OPTIONS)
+    return kernel(selective_forward)
 
 
 @cache

@@ -30,6 +30,7 @@ from ._qrnn import QRNNMixer
 from ._rglru import RGLRUMixer
 from ._rwkv4 import RWKV4Mixer
 from ._s4d import S4DMixer
+from ._slstm import SLSTMMixer
 from ._sru import SRUMixer
 from ._srupp import SRUppMixer
 from ._torch import GRUMixer, LSTMMixer
@@ -54,6 +55,7 @@ __all__ = [
     "RWKV4Mixer",
     "RecurrentState",
     "S4DMixer",
+    "SLSTMMixer",
     "SRUMixer",
     "SRUppMixer",
     "SignedMixer",
@@ -85,6 +87,7 @@ _REGISTRY: dict[str, type[Mixer]] = {
     "signed": SignedMixer,
     "s4d": S4DMixer,
     "mamba": MambaMixer,
+    "slstm": SLSTMMixer,
     "mlstm": MLSTMMixer,
     "deltanet": GatedDeltaNetMixer,
     "nonlinear": NonlinearMixer,

@@ -23,6 +23,7 @@ from ._layout import unpack as unpack
 from ._ops import linear_recurrence, mingru, minlstm
 from ._recompute import project_and_walk as project_and_walk
 from ._selective import selective_scan as selective_scan
+from ._slstm import slstm_scan as slstm_scan
 from ._walk import walk as walk
 
 __all__ = ["backend", "linear_recurrence", "mingru", "minlstm"]

@@ -27,6 +27,7 @@ def fused(
     definition: Callable[..., Result],
     gradients: Sequence[str],
     sizes: Callable[[Sequence[Tensor]], tuple[int, ...]],
+    block: Callable[[Sequence[Tensor]], int] | None = None,
 ) -> Callable[..., Result]:
     """A function of (*inputs, state, reset=None) -> outputs (B, T, E), last state, for inputs the first of which is
     (B, T, ...) and a state (B, ..., E).
@@ -34,18 +35,19 @@ def fused(
     Args:
         name: of the registered operators.
         kernels: a module with `forward` and `backward`, see `kernels.selective`, that take the inputs, what they write,
-            `saved` (B, stretches, ..., E), the reset, the state, and the sizes; BLOCK channels make a unit of work,
-            and states are saved every STRETCH steps.
+            `saved` (B, stretches, ..., E), the reset, the state, and the sizes; states are saved every STRETCH
+            steps, and COST tells when work is worth sharing out.
         definition: the same as a loop in torch; it serves single steps, other devices, `torch.func` and derivatives of
             higher order.
         gradients: for each input how the backward kernel gives its gradient: "row", in its shape; "sequence", one in
             its shape for each sequence, added to; "block", (B, blocks, ...) for an input (B, ...), one for each block.
         sizes: T, E and what else the kernels take, of the inputs and the state.
+        block: channels in a unit of work, of the inputs and the state; `kernels.BLOCK` by default.
     """
 
     def units(tensors: Sequence[Tensor]) -> int:
-        E, block = sizes(tensors)[1], int(kernels.BLOCK)
-        return len(tensors[0]) * -(-E // block)
+        width = int(kernels.BLOCK) if block is None else block(tensors)
+        return len(tensors[0]) * -(-sizes(tensors)[1] // width)
 
     def outputs(tensors: Sequence[Tensor], keep: bool) -> tuple[Tensor, Tensor, Tensor]:
         *_, state = tensors
