@@ -27,6 +27,10 @@ pytest: .venv/dev ## all tests alone
 public: .venv/dev .venv/public ## swap the recurrent layers of models that others published, and train them
 	$(BIN)/python -m pytest tests/layers/test_public_models.py -rA
 
+peers: .venv/dev .venv/peers ## compare mixers with the implementations of others, weights and numbers
+	$(BIN)/python -m pip install --disable-pip-version-check --constraint .github/peers.txt --no-deps sru xlstm
+	$(BIN)/python -m pytest tests/peers -rA
+
 format: .venv/dev ## let the linter mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -41,14 +45,15 @@ clean: ## remove .venv and all caches
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/public: CONSTRAINTS := .github/public.txt
+.venv/peers: CONSTRAINTS := .github/peers.txt
 
-# The files .venv/train, .venv/dev and .venv/public say what is installed. They are written last, so what was cut short is done again.
-.venv/train .venv/dev .venv/public: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
+# The files .venv/train, .venv/dev, .venv/public and .venv/peers say what is installed. They are written last, so what was cut short is done again.
+.venv/train .venv/dev .venv/public .venv/peers: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		'$(PYTHON)' -c '$(SUITS)' >/dev/null 2>&1 || { echo '$(REFUSAL)' >&2; exit 2; }; \
 		echo 'making .venv with $(PYTHON)'; '$(PYTHON)' -m venv --clear .venv; }
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
-.PHONY: help demo test lint pytest public format bench clean ALWAYS
+.PHONY: help demo test lint pytest public peers format bench clean ALWAYS
 .DEFAULT_GOAL := help

@@ -17,6 +17,7 @@ from minrnn.mixers import build
 @pytest.fixture(autouse=True)
 def one_call_a_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_timing, "SHORTEST", 0.0)
+    monkeypatch.setattr(_bench_mixers, "WARM_UP", 0.0)
 
 
 def test_layers_are_checked_timed_and_recorded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

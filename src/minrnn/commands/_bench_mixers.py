@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import importlib
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from ._timing import environment, interleaved_medians
 VARIANTS = ("qrnn:pooling=f", "qrnn:pooling=ifo", "sru:version=1", "hgrn:complex=false", "rwkv4:channel_mix=false")
 TOLERANCE = 2e-2  # of a float32 mixer against its definition in float64, relative to the largest value
 CHECKED = (2, 130)  # B, T of that comparison
-WARM_UP = 8  # rounds until the allocator has all blocks that it will need and page faults end
+WARM_UP = 4.0  # seconds of rounds, after which the allocator has all blocks that it needs and page faults end
 PREFIX = 1024  # steps before the single steps that are timed
 
 
@@ -184,7 +185,8 @@ def over_projections(
         runs = {name: forward_backward(module, x)}
         if isinstance(module, Mixer):
             runs["projections"] = projections(module, *size[:2])
-        for _ in range(WARM_UP):
+        end = time.monotonic() + WARM_UP
+        while time.monotonic() < end:
             for run in runs.values():
                 run()
         times = interleaved_medians(runs, repeats, lambda text, name=name: progress(f"{name}: {text}"))  # type: ignore[misc]
