@@ -36,6 +36,26 @@ def test_is_the_likelihood_however_it_is_cut(model: LanguageModel, chunk: int, m
     assert result.bits_per_character == pytest.approx(result.nats_per_token / math.log(2))
 
 
+@pytest.mark.parametrize("context", [1, 2, 7, 8, 100])
+def test_a_state_that_grows_is_read_in_windows(context: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("minrnn.training._evaluate.CHUNK", 16)
+    torch.manual_seed(0)
+    model = LanguageModel(LanguageModelConfig(vocabulary_size=13, width=16, pattern="mingru attention")).eval()
+    tokens = np.random.default_rng(0).integers(0, 13, 52)
+    losses, stride = [], max(context // 2, 1)
+    for t in range(1, 52):  # the token at t, from the window that it is new in
+        end = -(-t // stride) * stride
+        begin = max(0, end - context)
+        with torch.no_grad():
+            logits, _ = model(torch.from_numpy(tokens[begin:t])[None])
+        losses.append(-logits[0, -1].log_softmax(-1)[tokens[t]].item())
+    assert not model.constant_state
+    seen: list[int] = []
+    result = evaluate(model, tokens, context=context, progress=lambda done, of: seen.append(done))
+    assert result.nats_per_token == pytest.approx(np.mean(losses), abs=1e-5)
+    assert seen[-1] == result.tokens == 51 and seen == sorted(seen)
+
+
 def test_bits_are_per_character(model: LanguageModel) -> None:
     tokens = np.random.default_rng(0).integers(0, 13, 40)
     result = evaluate(model, tokens, characters=100)

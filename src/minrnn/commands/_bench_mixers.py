@@ -32,6 +32,7 @@ VARIANTS = ("qrnn:pooling=f", "qrnn:pooling=ifo", "sru:version=1", "hgrn:complex
 TOLERANCE = 2e-2  # of a float32 mixer against its definition in float64, relative to the largest value
 CHECKED = (2, 130)  # B, T of that comparison
 WARM_UP = 4.0  # seconds of rounds, after which the allocator has all blocks that it needs and page faults end
+PEER_REPEATS = 2  # of peers, which take seconds to minutes
 PREFIX = 1024  # steps before the single steps that are timed
 
 
@@ -80,9 +81,7 @@ def main(arguments: Sequence[str]) -> int:
         for name, mixer in modules.items():
             show.busy(f"checking {name}")
             errors[name] = check(name, mixer)
-        others: dict[str, nn.Module] = {"nn.LSTM": nn.LSTM(D, D, batch_first=True)} | (
-            _peers(D) if options.peers else {}
-        )
+        others: dict[str, nn.Module] = {"nn.LSTM": nn.LSTM(D, D, batch_first=True)}
         record["projections"] = over_projections(modules, others, (B, T, D), options.repeats, show.busy)
         for row in record["projections"]:
             row["error"] = errors.get(row["name"])
@@ -91,6 +90,9 @@ def main(arguments: Sequence[str]) -> int:
         _save(record, options)
         record["steps"] = step_by_step(modules, D, options.repeats, show.busy)
         _save(record, options)
+        if options.peers:
+            record["peers"] = beside_peers((B, T, D), show.busy)
+            _save(record, options)
     finally:
         show.close()
     print_table(record)
@@ -200,6 +202,39 @@ def over_projections(
     return rows
 
 
+def beside_peers(size: tuple[int, int, int], progress: Callable[[str], None]) -> list[dict[str, Any]]:
+    """Forward and backward of `mamba` beside those of the peers."""
+    x = torch.randn(*size, requires_grad=True)
+    mamba = forward_backward(build("mamba", width=size[2]), x)
+    rows = []
+    for name, module in _peers(size[2]).items():
+        times = interleaved_medians({"mamba": mamba, name: forward_backward(module, x)}, PEER_REPEATS, progress)
+        row = {"name": name, "milliseconds": round(times[name], 1), "mamba": round(times["mamba"], 1)}
+        rows.append(row | {"over_mamba": round(times[name] / times["mamba"], 2)})
+    return rows
+
+
+def _peers(D: int) -> dict[str, nn.Module]:
+    """Mamba blocks that others wrote, in the setting of ours, as far as they are installed."""
+
+    def mambapy() -> nn.Module:
+        module = importlib.import_module("mambapy.mamba")
+        return module.MambaBlock(module.MambaConfig(d_model=D, n_layers=1))  # type: ignore[no-any-return]
+
+    def transformers() -> nn.Module:
+        config = importlib.import_module("transformers").MambaConfig(hidden_size=D, state_size=16)
+        module = importlib.import_module("transformers.models.mamba.modeling_mamba")
+        return module.MambaMixer(config, layer_idx=0)  # type: ignore[no-any-return]
+
+    peers = {}
+    for make in (mambapy, transformers):
+        try:
+            peers[f"Mamba of {make.__name__}"] = make()
+        except ImportError:
+            print(f"{make.__name__} is not installed and not timed", file=sys.stderr)
+    return peers
+
+
 def against_length(
     modules: dict[str, Mixer], D: int, options: BenchMixersOptions, progress: Callable[[str], None]
 ) -> list[dict[str, Any]]:
@@ -278,6 +313,10 @@ def print_table(record: dict[str, Any]) -> None:
             line += f"{'' if slope is None else f'{slope:.2f}':>9}"
             line += f"{step['microseconds']:9.0f}{step['state_bytes'] / 1e3:10.1f}{row['error']:9.0e}"
         print(line)
+    for row in record.get("peers", []):
+        print(
+            f"{row['name']:28}{row['milliseconds']:8.1f}  at batch {row['batch']}: {row['over_mamba']:.1f} of mamba's"
+        )
     sys.stdout.flush()
 
 
@@ -324,24 +363,3 @@ def draw(record: dict[str, Any], path: Path) -> None:
     figure.legend(loc="outside right center", fontsize=8)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=110)
-
-
-def _peers(D: int) -> dict[str, nn.Module]:
-    """Mamba blocks that others wrote, in the setting of ours, as far as they are installed."""
-
-    def mambapy() -> nn.Module:
-        module = importlib.import_module("mambapy.mamba")
-        return module.MambaBlock(module.MambaConfig(d_model=D, n_layers=1))  # type: ignore[no-any-return]
-
-    def transformers() -> nn.Module:
-        config = importlib.import_module("transformers").MambaConfig(hidden_size=D, state_size=16)
-        module = importlib.import_module("transformers.models.mamba.modeling_mamba")
-        return module.MambaMixer(config, layer_idx=0)  # type: ignore[no-any-return]
-
-    peers = {}
-    for make in (mambapy, transformers):
-        try:
-            peers[f"Mamba of {make.__name__}"] = make()
-        except ImportError:
-            print(f"{make.__name__} is not installed and not timed", file=sys.stderr)
-    return peers

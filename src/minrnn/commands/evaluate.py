@@ -49,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
             run.model,
             ids,
             characters=predicted_characters(run.tokenizer, part, ids),
+            context=run.config.context,
             progress=lambda done, of: show.busy(f"evaluating {done / of:.0%}"),
         )
     finally:

@@ -45,7 +45,7 @@ class MambaMixer(Mixer):
             if value < 1:
                 raise ValueError(f"{name} is {value}; expected 1 or more")
         E = self.hidden_size
-        self.projection = Linear(width, 2 * E, bias=False)  # [u | z]
+        self.projection, self.gate = Linear(width, E, bias=False), Linear(width, E, bias=False)  # to u, to z
         bound = conv**-0.5
         self.conv_weight = nn.Parameter(torch.empty(E, conv).uniform_(-bound, bound))
         self.conv_bias = nn.Parameter(torch.empty(E).uniform_(-bound, bound))
@@ -54,7 +54,7 @@ class MambaMixer(Mixer):
         self.A_log = nn.Parameter(torch.arange(1.0, state + 1).log().repeat(E, 1))  # (E, N); A = -exp(A_log)
         self.D = nn.Parameter(torch.ones(E))
         self.down = Linear(E, width, bias=False)
-        for part in (self.projection, self.selection, self.down):
+        for part in (self.projection, self.gate, self.selection, self.down):
             unit_variance(part)
         nn.init.uniform_(self.delta.weight, -(self.rank**-0.5), self.rank**-0.5)
         with torch.no_grad():  # softplus(b) is log-uniform in [0.001, 0.1]
@@ -69,11 +69,11 @@ class MambaMixer(Mixer):
         B, E, N, W = len(x), self.hidden_size, self.state, self.conv_weight.shape[1]
         check_state(state, MambaState, h={"B": B, "N": N, "E": E}, window={"B": B, "conv - 1": W - 1, "E": E})
         state = self.initial_state(B) if state is None else state
-        u, z = self.projection(x).chunk(2, dim=-1)
+        u, z = self.projection(x), self.gate(x)
         conv, window = causal_conv(u, self.conv_weight, self.conv_bias, state.window.to(u.dtype), reset)
         s = F.silu(conv)
         r, B_t, C_t = self.selection(s).split([self.rank, N, N], dim=-1)
-        delta = F.softplus(self.delta(r))
+        delta = self.delta(r)
         A = -self.A_log.to(state.h.dtype).exp().T
         v, h = selective_scan(
             s, delta.to(s.dtype), A, B_t.to(s.dtype), C_t.to(s.dtype), self.D.to(A.dtype), state.h, reset

@@ -152,7 +152,8 @@ def mamba(source: Source, *, prefix: str = "") -> MambaMixer:
     R = delta.shape[1]
     mixer = MambaMixer(D, expansion=E / D, state=N, conv=conv.shape[2], rank=R)
     given = {
-        "projection.weight": up,
+        "projection.weight": up[:E],
+        "gate.weight": up[E:],
         "conv_weight": conv[:, 0],
         "conv_bias": weights.take("conv1d.bias", E),
         "selection.weight": weights.take("x_proj.weight", R + 2 * N, E),

@@ -47,7 +47,7 @@ class LanguageModel(nn.Module):
     Call: `logits, state = model(tokens, state=None, reset=None)`
         tokens: (B, T), int64, 0 <= token < V.
         state: of the tokens before, from an earlier call; None at the start. Its size does not depend on how many
-            those were.
+            those were, if `constant_state`: that is so unless there is attention without a window.
         reset: (B, T) bool; where it is true, a new text starts at step t.
         logits: (B, T, V).
 
@@ -103,6 +103,11 @@ class LanguageModel(nn.Module):
         x = F.dropout(x, self.config.dropout, self.training)
         x, state = self.stack(x, state, reset)
         return self.head(self.norm(x)), state
+
+    @property
+    def constant_state(self) -> bool:
+        """Whether the state has one size, however much was read."""
+        return self.stack.constant_state
 
     def initial_state(self, batch_size: int) -> StackState:
         """The state before the first token, for B = batch_size: what `state=None` stands for."""

@@ -64,6 +64,11 @@ class Stack(nn.Module):
             states.append(block_state)
         return x, tuple(states)
 
+    @property
+    def constant_state(self) -> bool:
+        """Whether the state has one size; false where a mixer's grows with the sequence, as attention's does."""
+        return all(block.mixer.constant_state for block in self.blocks)  # type: ignore[union-attr]
+
     def initial_state(self, batch_size: int) -> StackState:
         """The state before the first step, for B = batch_size."""
         return tuple(block.initial_state(batch_size) for block in self.blocks)  # type: ignore[operator]

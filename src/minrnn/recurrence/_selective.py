@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..kernels import selective
@@ -21,8 +22,9 @@ def selective_scan(
     state: Tensor,
     reset: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """h_t = exp(delta_t A) h_{t-1} + delta_t B_t x_t, y_t = C_t h_t + D x_t (arXiv 2312.00752, section 3), where every
-    channel has N states. Arguments are trusted: mixers check them. Nothing of B x T x E x N is stored.
+    """h_t = exp(Delta_t A) h_{t-1} + Delta_t B_t x_t, y_t = C_t h_t + D x_t with Delta = softplus(delta) (arXiv
+    2312.00752, section 3), where every channel has N states. Arguments are trusted: mixers check them. Nothing of
+    B x T x E x N is stored.
 
     Args:
         x, delta: (B, T, E) of one dtype.
@@ -44,6 +46,7 @@ def _definition(
     """The loop over time that the kernels must agree with."""
     h, dtype = state, x.dtype
     x, delta, B, C = (tensor.to(state.dtype) for tensor in (x, delta, B, C))
+    delta = F.softplus(delta)
     outputs = []
     for t in range(x.shape[1]):
         if reset is not None:

@@ -45,9 +45,9 @@ def _definition(
             h, c, n, m = (torch.where(reset[:, t, None], 0, part) for part in (h, c, n, m))
         of_h = torch.einsum("bhk,hkge->bghe", h.view(B, heads, d), R.view(heads, d, 4, d))
         i, f, z, o = (of_x[:, t] + of_h.reshape(B, 4, heads * d)).unbind(dim=1)
-        kept = F.logsigmoid(f) + m.detach()
-        m = torch.where(n == 0, i, torch.maximum(kept, i)).detach()
-        input, forget = torch.exp(i - m), torch.where(n == 0, 0, torch.exp(kept - m))
+        kept = torch.where(n == 0, -torch.inf, F.logsigmoid(f) + m.detach())  # nothing, before the first step
+        m = torch.maximum(kept, i).detach()
+        input, forget = torch.exp(i - m), torch.exp(kept - m)
         c = forget * c + input * torch.tanh(z)
         n = forget * n + input
         h = torch.sigmoid(o) * c / n

@@ -146,6 +146,7 @@ class Trainer:
                     model,
                     corpus.held_out,
                     characters=corpus.held_out_characters,
+                    context=self.config.context,
                     precision=precision,
                     progress=progress,
                 )
@@ -235,6 +236,6 @@ class Trainer:
         seconds = []
         for precision in (config.precision, "float32"):
             began = time.perf_counter()
-            evaluate(self.learner.model, sample, precision=precision)
+            evaluate(self.learner.model, sample, context=config.context, precision=precision)
             seconds.append(share * (time.perf_counter() - began))
         return self.pace.affordable(budget, config.evaluate_every, *seconds)
