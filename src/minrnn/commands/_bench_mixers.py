@@ -314,9 +314,7 @@ def print_table(record: dict[str, Any]) -> None:
             line += f"{step['microseconds']:9.0f}{step['state_bytes'] / 1e3:10.1f}{row['error']:9.0e}"
         print(line)
     for row in record.get("peers", []):
-        print(
-            f"{row['name']:28}{row['milliseconds']:8.1f}  at batch {row['batch']}: {row['over_mamba']:.1f} of mamba's"
-        )
+        print(f"{row['name']:28}{row['milliseconds']:8.1f}, {row['over_mamba']:.1f} times mamba beside it")
     sys.stdout.flush()
 
 
@@ -338,8 +336,7 @@ def draw(record: dict[str, Any], path: Path) -> None:
     bars.invert_yaxis()
     bars.axvline(1, color="black", linewidth=0.8)
     bars.set(
-        xscale="log",
-        xlim=(0.8, 1.6 * max(row["ratio"] for row in rows)),
+        xlim=(0, 1.15 * max(row["ratio"] for row in rows)),
         title=f"forward + backward over the projections alone\n"
         f"batch {record['batch']}, length {record['length']:,}, width {record['width']}",
     )
