@@ -12,6 +12,9 @@ from torch import Tensor, nn
 
 from minrnn.mixers import Mixer, convert
 
+# What peers use that torch or Python no longer likes is theirs to mend.
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+
 B, T, D = 2, 37, 16
 
 
