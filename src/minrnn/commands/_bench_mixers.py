@@ -31,7 +31,7 @@ from ._timing import environment, interleaved_medians
 VARIANTS = ("qrnn:pooling=f", "qrnn:pooling=ifo", "sru:version=1", "hgrn:complex=false", "rwkv4:channel_mix=false")
 TOLERANCE = 2e-2  # of a float32 mixer against its definition in float64, relative to the largest value
 CHECKED = (2, 130)  # B, T of that comparison
-WARM_UP = 4.0  # seconds of rounds, after which the allocator has all blocks that it needs and page faults end
+WARM_UP = 3  # rounds at least, and seconds: then the allocator has all blocks that it needs and page faults end
 PEER_REPEATS = 2  # of peers, which take seconds to minutes
 PREFIX = 1024  # steps before the single steps that are timed
 
@@ -170,6 +170,15 @@ def projections(mixer: Mixer, B: int, T: int) -> Callable[[], None]:
     return run
 
 
+def warm_up(runs: dict[str, Callable[[], None]]) -> None:
+    end = time.monotonic() + WARM_UP
+    rounds = 0
+    while rounds < WARM_UP or time.monotonic() < end:
+        for run in runs.values():
+            run()
+        rounds += 1
+
+
 def over_projections(
     modules: dict[str, Mixer],
     others: dict[str, nn.Module],
@@ -187,10 +196,8 @@ def over_projections(
         runs = {name: forward_backward(module, x)}
         if isinstance(module, Mixer):
             runs["projections"] = projections(module, *size[:2])
-        end = time.monotonic() + WARM_UP
-        while time.monotonic() < end:
-            for run in runs.values():
-                run()
+        progress(f"{name}: warming up")
+        warm_up(runs)
         times = interleaved_medians(runs, repeats, lambda text, name=name: progress(f"{name}: {text}"))  # type: ignore[misc]
         row = {"name": name, "milliseconds": round(times[name], 2)}
         if isinstance(module, Mixer):
@@ -238,23 +245,26 @@ def _peers(D: int) -> dict[str, nn.Module]:
 def against_length(
     modules: dict[str, Mixer], D: int, options: BenchMixersOptions, progress: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Milliseconds of forward and backward by length at batch 1, and the exponent that fits them."""
-    found: dict[str, dict[int, float]] = {name: {} for name in modules}
+    """Milliseconds of forward and backward by length at batch 1, and the exponent that fits them; mixer by mixer, as
+    their memory comes and goes together.
+    """
     lengths = sorted(options.lengths)
-    for n, T in enumerate(lengths):
-        x = torch.randn(1, T, D, requires_grad=True)
-        runs = {
-            name: forward_backward(mixer, x)
-            for name, mixer in modules.items()
-            if expected(found[name], lengths[:n], T) <= options.seconds
-        }
-        times = interleaved_medians(runs, options.repeats, lambda text, T=T: progress(f"length {T:,}: {text}"))  # type: ignore[misc]
-        for name, milliseconds in times.items():
-            found[name][T] = milliseconds
-    return [
-        {"name": name, "milliseconds": {str(T): round(t, 3) for T, t in times.items()}, "exponent": exponent(times)}
-        for name, times in found.items()
-    ]
+    rows = []
+    for name, mixer in modules.items():
+        times: dict[int, float] = {}
+        for n, T in enumerate(lengths):
+            if expected(times, lengths[:n], T) > options.seconds:
+                continue
+            runs = {name: forward_backward(mixer, torch.randn(1, T, D, requires_grad=True))}
+            progress(f"{name}: warming up for length {T:,}")
+            warm_up(runs)
+            medians = interleaved_medians(runs, options.repeats, lambda text, T=T: progress(f"length {T:,}: {text}"))  # type: ignore[misc]
+            times[T] = medians[name]
+            del runs
+            gc.collect()
+        milliseconds = {str(T): round(t, 3) for T, t in times.items()}
+        rows.append({"name": name, "milliseconds": milliseconds, "exponent": exponent(times)})
+    return rows
 
 
 def expected(times: dict[int, float], lengths: Sequence[int], T: int) -> float:
