@@ -31,6 +31,9 @@ peers: .venv/dev .venv/peers ## compare mixers with the implementations of other
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint .github/peers.txt --no-deps sru xlstm
 	$(BIN)/python -m pytest tests/peers -rA
 
+reproduce: .venv/dev ## run every experiment of the paper, small enough for a few minutes
+	$(BIN)/python -m minrnn reproduce all --scale smoke
+
 format: .venv/dev ## let the linter mend what it can
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
@@ -55,5 +58,5 @@ clean: ## remove .venv and all caches
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
-.PHONY: help demo test lint pytest public peers format bench clean ALWAYS
+.PHONY: help demo test lint pytest public peers reproduce format bench clean ALWAYS
 .DEFAULT_GOAL := help

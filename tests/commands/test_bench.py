@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from minrnn.commands import _bench_layers, _bench_mixers, _timing, main
+from minrnn import timing
+from minrnn.commands import _bench_layers, _bench_mixers, main
 from minrnn.commands._contestants import Contestant, contestants
-from minrnn.commands._timing import interleaved_medians
 from minrnn.mixers import build
+from minrnn.timing import interleaved_medians
 
 
 @pytest.fixture(autouse=True)
 def one_call_a_repeat(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_timing, "SHORTEST", 0.0)
+    monkeypatch.setattr(timing, "SHORTEST", 0.0)
     monkeypatch.setattr(_bench_mixers, "WARM_UP", 0.0)
 
 
@@ -55,7 +56,7 @@ def test_a_contestant_that_is_wrong_is_not_timed() -> None:
 
 
 def test_repeats_are_interleaved_and_the_first_round_does_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_timing, "SHORTEST", 0.1)
+    monkeypatch.setattr(timing, "SHORTEST", 0.1)
     order: list[str] = []
 
     def run(name: str, seconds: float) -> None:

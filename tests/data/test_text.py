@@ -83,7 +83,9 @@ def test_a_folder_without_text_is_refused(tmp_path, files):
 
 @pytest.mark.parametrize("source", ["shakespear", "Shakespeare"])
 def test_a_misspelled_name_gets_a_suggestion(source):
-    with pytest.raises(UserError, match=r"did you mean shakespeare\?.*python-docs, shakespeare and hf:NAME"):
+    with pytest.raises(
+        UserError, match=r"did you mean shakespeare\?.*python-docs, python-library, shakespeare and hf:NAME"
+    ):
         load_text(source)
 
 

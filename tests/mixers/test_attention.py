@@ -33,10 +33,10 @@ def by_hand(mixer: AttentionMixer, x: Tensor) -> Tensor:
     return mixer.down(torch.einsum("bhtj,bjhd->bthd", weights, v).reshape(B, T, D))
 
 
-@pytest.mark.parametrize("positions", ["rotary", "alibi", "none"])
+@pytest.mark.parametrize("positions", ["rotary", "alibi", None])
 @pytest.mark.parametrize("window", [None, 1, 3, 70])
 @pytest.mark.parametrize("T", [1, 9, 150])
-def test_is_softmax_attention(positions: str, window: int | None, T: int) -> None:
+def test_is_softmax_attention(positions: str | None, window: int | None, T: int) -> None:
     torch.manual_seed(0)
     mixer: Any = build("attention", width=12, heads=3, positions=positions, window=window).double()
     x = torch.randn(2, T, 12, dtype=torch.float64)
@@ -68,7 +68,7 @@ def test_a_window_bounds_the_cache() -> None:
     [
         ({"heads": 3}, "heads is 3; expected a divisor of the width 8"),
         ({"heads": 8}, "heads are 1 wide; rotary|heads are 1 wide; expected an even width"),
-        ({"positions": "learned"}, "positions is 'learned'; expected one of 'rotary', 'alibi', 'none'"),
+        ({"positions": "learned"}, "positions is 'learned'; expected one of 'rotary', 'alibi', None"),
         ({"window": 0}, "window is 0; expected 1 step or more, or none"),
     ],
 )

@@ -26,7 +26,7 @@ def test_options_reach_the_mixer() -> None:
 def test_options_and_their_defaults() -> None:
     assert options("gilr") == {"expansion": 1.0, "bias": True}
     assert options("mingru") == options("gilr") | {"activation": "identity", "gate_mlp": 0.0, "logspace": False}
-    assert options("minlstm") == options("mingru") | {"normalize": True, "forget_bias": 0.0}
+    assert options("minlstm") == options("mingru") | {"normalize": True}
 
 
 def test_without_bias() -> None:

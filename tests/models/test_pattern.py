@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from minrnn.models import parse_pattern
+from minrnn.models import Stack, parse_pattern
 
 Part = tuple[str, dict[str, object]]
 A: Part = ("a", {})
@@ -75,3 +75,8 @@ def test_any_text_gives_parts_or_a_value_error(pattern: str) -> None:
         assert parse_pattern(pattern)
     except ValueError as error:
         assert str(error).startswith(f"pattern {pattern!r}, character ")
+
+
+def test_none_in_a_pattern_leaves_attention_without_positions() -> None:
+    (block,) = Stack(8, "attention:positions=none").blocks
+    assert block.mixer.positions is None  # type: ignore[union-attr]

@@ -18,6 +18,7 @@ COMMANDS = {
     "generate": 'write text with a trained model:    minrnn generate runs/s --prompt "ROMEO:" --tokens 500',
     "evaluate": "measure it on held-out text:        minrnn evaluate runs/s",
     "bench": "time layers side by side:           minrnn bench layers",
+    "reproduce": "settle a claim of the paper:       minrnn reproduce selective-copy --scale smoke",
     "demo": "all of it in two minutes:           minrnn demo",
 }
 

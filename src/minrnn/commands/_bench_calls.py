@@ -15,11 +15,11 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 
 from minrnn.errors import UserError
 from minrnn.layers import MinGRU
+from minrnn.timing import environment, in_new_process, interleaved_medians, peak_extra_bytes
 from minrnn.training._files import write_json
 from minrnn.training._progress import display
 
 from ._parse import parse
-from ._timing import environment, in_new_process, interleaved_medians, peak_extra_bytes
 
 STEPS = 200  # single steps in one repeat
 

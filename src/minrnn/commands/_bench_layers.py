@@ -12,12 +12,12 @@ from typing import Any, Literal
 import torch
 
 from minrnn.errors import UserError
+from minrnn.timing import environment, in_new_process, interleaved_medians, peak_extra_bytes
 from minrnn.training._files import replacing, write_json
 from minrnn.training._progress import display
 
 from ._contestants import FLOORS, Contestant, contestants
 from ._parse import parse
-from ._timing import environment, in_new_process, interleaved_medians, peak_extra_bytes
 
 # A contestant whose error against its definition in float64 exceeds this, relative to the largest output, is not timed.
 TOLERANCE = {"float32": 2e-2, "bfloat16": 1e-1}

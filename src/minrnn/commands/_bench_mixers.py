@@ -20,13 +20,13 @@ from minrnn.fused import BlockLinear
 from minrnn.mixers import Mixer, build, names
 from minrnn.models import parse_pattern
 from minrnn.recurrence import backend
+from minrnn.timing import environment, interleaved_medians
 from minrnn.training._allocator import keep_freed_memory
 from minrnn.training._files import replacing, write_json
 from minrnn.training._progress import display
 
 from ._bench_layers import parse_size
 from ._parse import parse
-from ._timing import environment, interleaved_medians
 
 VARIANTS = ("qrnn:pooling=f", "qrnn:pooling=ifo", "sru:version=1", "hgrn:complex=false", "rwkv4:channel_mix=false")
 TOLERANCE = 2e-2  # of a float32 mixer against its definition in float64, relative to the largest value

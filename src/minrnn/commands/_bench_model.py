@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from minrnn.models import LanguageModel, LanguageModelConfig
+from minrnn.timing import environment, interleaved_medians
 from minrnn.training._allocator import keep_freed_memory
 from minrnn.training._files import write_json
 from minrnn.training._progress import display
 
 from ._parse import parse
-from ._timing import environment, interleaved_medians
 
 
 @dataclass(frozen=True)

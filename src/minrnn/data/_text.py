@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,6 +13,8 @@ from minrnn.errors import UserError
 
 from ._huggingface import PREFIX, load_huggingface
 from ._shakespeare import load_shakespeare
+
+NOT_LIBRARY = {"site-packages", "dist-packages", "test", "tests", "__pycache__", "config"}
 
 SHORTEST = 11  # characters: the least that leaves two in the held-out tenth, one to read and one to predict
 
@@ -46,7 +49,8 @@ def load_text(source: str = "python-docs", *, tokens: str = "characters") -> Tex
     """Read a text.
 
     Arguments:
-        source: `python-docs`, the language reference that every CPython carries; `shakespeare`, tiny Shakespeare;
+        source: `python-docs`, the language reference that every CPython carries; `python-library`, the source files of
+            its library without tests, 11 million characters; `shakespeare`, tiny Shakespeare;
             `hf:NAME` or `hf:NAME:CONFIG`, a Hugging Face data set; else a text file, or a folder of text files, which
             are joined by newlines, sorted by folder and name. Write `./shakespeare` for a file of that name.
         tokens: what the text is for, as `build_tokenizer` takes it. For "bytes", files need not be UTF-8: a byte that
@@ -131,4 +135,18 @@ def _load_python_docs() -> str:
     return "\n".join(topics[topic] for topic in sorted(topics))
 
 
-NAMED: dict[str, Callable[[], str]] = {"python-docs": _load_python_docs, "shakespeare": load_shakespeare}
+def _load_python_library() -> str:
+    root = Path(sysconfig.get_path("stdlib"))
+    files = [
+        path for path in _files(root) if path.suffix == ".py" and not NOT_LIBRARY & set(path.relative_to(root).parts)
+    ]
+    if not files:
+        raise UserError(f"this Python has no source files in {root}, which python-library is; give another text")
+    return "\n".join(path.read_text(encoding="utf-8", errors="replace") for path in files)
+
+
+NAMED: dict[str, Callable[[], str]] = {
+    "python-docs": _load_python_docs,
+    "python-library": _load_python_library,
+    "shakespeare": load_shakespeare,
+}

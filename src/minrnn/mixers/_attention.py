@@ -11,7 +11,7 @@ from ..fused import Linear
 from ..recurrence import choose
 from ._contract import Mixer, check_sequence, check_state, exempt_from_weight_decay
 
-POSITIONS = ("rotary", "alibi", "none")
+POSITIONS = ("rotary", "alibi", None)
 BLOCK = 1024  # queries that are masked at once, so that no mask is T x T
 SHORTEST_BLOCK = 64  # of windowed attention
 
@@ -36,7 +36,7 @@ class AttentionMixer(Mixer):
         width: D.
         heads: D must be a multiple. Default: as many as leave 64 for each, if they fit.
         positions: "rotary" turns queries and keys (arXiv 2104.09864, base 10,000), "alibi" adds -2^(-8 n / heads)
-            (t - j) for head n (arXiv 2108.12409), "none" leaves order to the causal mask. Default "rotary".
+            (t - j) for head n (arXiv 2108.12409), None leaves order to the causal mask. Default "rotary".
         window: newest steps that a step sees, itself included. Default none: all.
         bias: biases of the projections. Default False.
     """
@@ -46,7 +46,7 @@ class AttentionMixer(Mixer):
         width: int,
         *,
         heads: int | None = None,
-        positions: str = "rotary",
+        positions: str | None = "rotary",
         window: int | None = None,
         bias: bool = False,
     ) -> None:
@@ -111,7 +111,7 @@ def attend(
     state: AttentionState | None,
     reset: Tensor | None,
     *,
-    positions: str = "none",
+    positions: str | None = None,
     window: int | None = None,
 ) -> tuple[Tensor, AttentionState]:
     """Causal attention of q, k, v (B, T, heads, head width) behind what the state remembers -> (B, T, heads, head

@@ -91,6 +91,8 @@ class MinGRUMixer(MinimalMixer):
         width: D.
         expansion: hidden width H = round(expansion * D). Default 1.
         activation: of the candidate, "identity", "g" or "tanh".
+        forget_bias: taken from the bias of the gate at the start, so that 1 - z, which plays minLSTM's forget gate,
+            begins at sigmoid(forget_bias). Default 0.
         bias: add one to every projection. Default True.
         gate_mlp: gates and candidate are an MLP of the input, Linear(D, gate_mlp * D), GELU, Linear, instead of
             linear maps. Default 0: linear.
@@ -103,6 +105,7 @@ class MinGRUMixer(MinimalMixer):
         *,
         expansion: float = 1.0,
         activation: str = "identity",
+        forget_bias: float = 0.0,
         bias: bool = True,
         gate_mlp: float = 0.0,
         logspace: bool = False,
@@ -111,6 +114,8 @@ class MinGRUMixer(MinimalMixer):
         check_logspace(logspace, activation)
         H = expanded(width, expansion)
         cell = MinimalCell(f"mingru/{activation}", 2, width, H, bias, gate_mlp=gate_mlp, logspace=logspace)
+        if forget_bias:
+            raise_forget_bias(cell.projection.bias, H, -forget_bias)
         super().__init__(width, cell, bias)
 
 
@@ -201,7 +206,7 @@ def unit_variance(linear: nn.Linear) -> None:
 
 
 def raise_forget_bias(bias: Tensor | None, H: int, by: float) -> None:
-    """Add to the forget part, the first H, of the bias of [forget | input | candidate]."""
+    """Add to the first H of a stacked bias: the forget part of [forget | input | candidate], the gate of [z | c]."""
     if bias is None:
         raise ValueError(f"forget_bias is {by}, but bias is False; expected bias=True or forget_bias=0")
     with torch.no_grad():

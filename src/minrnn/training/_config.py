@@ -22,7 +22,8 @@ class TrainConfig:
     """
 
     data: str
-    """Text to learn: python-docs, shakespeare, a text file, a folder of them, or hf:NAME. The last 10 % is held out."""
+    """Text to learn: python-docs, python-library, shakespeare, a text file, a folder of them, or hf:NAME. The last 10 %
+    is held out."""
     out: str
     """Run folder to create."""
     tokens: str = "characters"

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import torch
 from torch import nn
 
-from ._config import TrainConfig
+
+class OptimizerConfig(Protocol):
+    """What decides the updates; see `TrainConfig`."""
+
+    @property
+    def steps(self) -> int: ...
+    @property
+    def learning_rate(self) -> float: ...
+    @property
+    def warmup(self) -> int: ...
+    @property
+    def final_rate(self) -> float: ...
+    @property
+    def weight_decay(self) -> float: ...
+    @property
+    def betas(self) -> tuple[float, float]: ...
 
 
-def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
+def build_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
     """AdamW over `model`: weight decay on every parameter but those that the model tagged `no_weight_decay`."""
     decayed: list[nn.Parameter] = []
     free: list[nn.Parameter] = []
@@ -24,7 +40,7 @@ def build_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         return torch.optim.AdamW(groups, lr=config.learning_rate, betas=config.betas)
 
 
-def learning_rate(config: TrainConfig, step: int) -> float:
+def learning_rate(config: OptimizerConfig, step: int) -> float:
     """The rate of update `step` (0 is the first): a linear rise, then half a cosine down to `final_rate` at the last.
 
     While `config.steps` is not known yet there is only the rise.

@@ -48,7 +48,7 @@ class Lines:
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
         if self._due() or step == steps:
-            self.say(f"step {step}/{steps or '?'}  loss {loss:.4f}  {rate:,.0f} tokens/s  {_clock(left)} left")
+            self.say(f"step {step}/{steps or '?'}  loss {loss:.4f}  {rate:,.0f} tokens/s  {clock(left)} left")
 
     def busy(self, doing: str) -> None:
         if self._due():
@@ -85,7 +85,7 @@ class Bar:
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
-        figures = f"step {step}/{steps or '?'}  loss {loss:.3f}  {rate:,.0f} tokens/s  {_clock(left)} left"
+        figures = f"step {step}/{steps or '?'}  loss {loss:.3f}  {rate:,.0f} tokens/s  {clock(left)} left"
         self._bar.update(self._task, description="training", total=steps or None, completed=step, figures=figures)
 
     def busy(self, doing: str) -> None:
@@ -100,7 +100,8 @@ def display() -> Display:
     return Bar() if sys.stderr.isatty() else Lines()
 
 
-def _clock(seconds: float | None) -> str:
+def clock(seconds: float | None) -> str:
+    """`1:02:03` or `2:03`."""
     if seconds is None:
         return "?"
     minutes, seconds = divmod(round(seconds), 60)

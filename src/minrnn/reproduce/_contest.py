@@ -1,0 +1,161 @@
+"""Models that compete on tasks: the same few trials choose each one's learning rate, then all run with some seeds."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from . import _picture
+from ._experiment import Cell, Experiment, Results, Scale, Table, Watch
+from ._fit import Fit, train
+from ._judging import mean, percent, seeds_solved
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SEEDS = (0, 1, 2)
+SEED_OF_TUNING = 100
+RATES = (3e-4, 1e-3, 3e-3, 1e-2)
+RATES_WITH_BIAS = (3e-3, 1e-2)
+BIASES = (0.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One choice of what is tuned: as many for every model."""
+
+    learning_rate: float
+    forget_bias: float | None = None
+
+    @property
+    def setting(self) -> str:
+        bias = "" if self.forget_bias is None else f" bias {self.forget_bias:g}"
+        return f"tuning rate {self.learning_rate:g}{bias}"
+
+    def apply(self, fit: Fit) -> Fit:
+        pattern = fit.pattern.replace(BIAS, f"forget_bias={self.forget_bias}")
+        return replace(fit, pattern=pattern, learning_rate=self.learning_rate)
+
+
+BIAS = "forget_bias=?"
+"""In a pattern: the bias of the forget gate, which is tuned along with the learning rate."""
+
+
+def trials(pattern: str) -> list[Trial]:
+    """Four for every model: four learning rates, or two with two biases of the forget gate where it has one to tune."""
+    if BIAS in pattern:
+        return [Trial(rate, bias) for rate in RATES_WITH_BIAS for bias in BIASES]
+    return [Trial(rate) for rate in RATES]
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """A model in the contest."""
+
+    name: str
+    pattern: str
+    seeds: Sequence[int] = SEEDS
+    family: str = ""
+    """The contestant whose trials it takes over; empty: its own."""
+
+
+class Contest(Experiment):
+    """An experiment whose cells are all of them `Fit`s.
+
+    Subclasses name the contestants, and the `Fit` of a contestant in a setting; patterns and learning rates are filled
+    in from the trials.
+    """
+
+    pictured: ClassVar[str] = ""
+    """Which evaluation the picture shows; empty: the last."""
+
+    @abstractmethod
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        """Who takes part."""
+
+    @abstractmethod
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        """The fits that each contestant does, by name, with learning rate and pattern still open."""
+
+    @abstractmethod
+    def trial(self, scale: Scale) -> Fit | None:
+        """The short fit of the tuning; None leaves all at the middle of the grid."""
+
+    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
+        """Whether a contestant runs in a setting."""
+        return True
+
+    def tuning(self, scale: Scale) -> Sequence[Cell]:
+        fit = self.trial(scale)
+        if fit is None:
+            return []
+        return [
+            Cell(one.name, SEED_OF_TUNING, trial.setting, trial.apply(replace(fit, pattern=one.pattern)).to_json())
+            for one in self.contestants(scale)
+            if not one.family
+            for trial in trials(one.pattern)
+        ]
+
+    def chosen(self, contestant: Contestant, tuned: Results) -> Trial:
+        """The trial with the lowest loss on the distribution of training."""
+        choices = trials(contestant.pattern)
+        family = contestant.family or contestant.name
+        if not len(tuned):
+            return choices[2]
+
+        def loss(trial: Trial) -> float:
+            (result,) = tuned.of(family, trial.setting)
+            first = next(iter(result["losses"].values()))
+            return float("inf") if first != first else float(first)
+
+        return min(choices, key=loss)
+
+    def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
+        return [
+            Cell(one.name, seed, setting, self.chosen(one, tuned).apply(replace(fit, pattern=one.pattern)).to_json())
+            for setting, fit in self.settings(scale).items()
+            for one in self.contestants(scale)
+            if self.takes_part(one, setting, scale)
+            for seed in one.seeds
+        ]
+
+    def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
+        return train(Fit.from_json(cell.options), cell.seed, watch)[1]
+
+    def table(self, results: Results) -> Table:
+        labels = list(dict.fromkeys(label for one in results for label in one.result["scores"]))
+        settings = list(dict.fromkeys(one.cell.setting for one in results))
+        rows = []
+        for setting, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+            seeds = results.of(model, setting)
+            row = [setting] if len(settings) > 1 else []
+            row += [model, f"{seeds[0]['parameters']:,}", f"{mean([one['seconds'] for one in seeds]):.0f}"]
+            for label in labels:
+                scores = [one["scores"][label] for one in seeds if label in one["scores"]]
+                row += [percent(scores), seeds_solved(scores)] if scores else ["", ""]
+            rows.append(row)
+        shown = [part for label in labels for part in (f"% at {label}", "solved")]
+        return Table(["task"] * (len(settings) > 1) + ["model", "parameters", "seconds", *shown], rows)
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        settings, models, labels = (
+            list(dict.fromkeys(found))
+            for found in (
+                (one.cell.setting for one in results),
+                (one.cell.model for one in results),
+                (label for one in results for label in one.result["scores"]),
+            )
+        )
+        columns = min(4, len(settings))
+        grid = figure.subplots(-(-len(settings) // columns), columns, squeeze=False, sharey=True).flatten()
+        figure.set_size_inches(2.5 + 2.5 * max(columns, 3), 1 + (1 + 0.22 * len(models)) * (len(grid) // columns))
+        label = self.pictured or labels[-1]
+        for axes, setting in zip(grid, settings, strict=False):
+            here = {one.cell.model for one in results if one.cell.setting == setting}
+            groups = {model: results.scores(model, setting, at=label) if model in here else [] for model in models}
+            _picture.dots(axes, groups, f"accuracy, {label}")
+            axes.set_title(setting, fontsize=9)
+        for axes in grid[len(settings) :]:
+            axes.set_visible(False)

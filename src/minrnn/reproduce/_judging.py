@@ -1,0 +1,43 @@
+"""The words of the verdict rules, and figures as the report writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+SOLVED = 0.99
+
+
+def solved(scores: Sequence[float]) -> bool:
+    """At least 99 % on at least two of three seeds."""
+    return 3 * sum(score >= SOLVED for score in scores) >= 2 * len(scores)
+
+
+def better(scores: Sequence[float], others: Sequence[float]) -> bool:
+    """Higher, without overlap of the seeds."""
+    return min(scores) > max(others)
+
+
+def matches(scores: Sequence[float], others: Sequence[float], margin: float) -> bool:
+    """Means at most `margin` apart."""
+    return abs(mean(scores) - mean(others)) <= margin
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
+def percent(scores: Sequence[float]) -> str:
+    """Mean and range in percent: `97.1 (95.0 to 99.2)`."""
+    return spread([100 * score for score in scores], 1)
+
+
+def spread(values: Sequence[float], digits: int) -> str:
+    """Mean and range."""
+    if len(values) == 1:
+        return f"{values[0]:,.{digits}f}"
+    return f"{mean(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
+
+
+def seeds_solved(scores: Sequence[float]) -> str:
+    """`2/3`."""
+    return f"{sum(score >= SOLVED for score in scores)}/{len(scores)}"

@@ -1,0 +1,130 @@
+"""The page: the answer, a row for each experiment, and all of each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from minrnn.training._files import read_json, write_text
+
+from . import load, names
+from ._contest import BIASES, RATES, RATES_WITH_BIAS, SEED_OF_TUNING, Contest
+from ._experiment import Verdict
+from ._run import Folder, summarize
+
+ANSWER = "answer.md"
+"""In the folder of results: the opening of the page, which people write."""
+
+
+def write_report(results: Path, page: Path) -> None:
+    """Write the page from what is recorded at scale `cpu`, judging it anew."""
+    folders = [Folder(results, load(name), "cpu") for name in names()]
+    verdicts = {folder.experiment.name: summarize(folder) if folder.cells.is_dir() else None for folder in folders}
+    answer = results / ANSWER
+    parts = ["# The paper, reproduced", ""]
+    if answer.exists():
+        parts += [answer.read_text(encoding="utf-8").strip(), ""]
+    parts += list(_summary(folders, verdicts))
+    for folder in folders:
+        parts += list(_section(folder, verdicts[folder.experiment.name], page.parent))
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_text(page, "\n".join(parts).rstrip() + "\n")
+
+
+def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> Iterator[str]:
+    yield "## Verdicts"
+    yield ""
+    yield (
+        "Each experiment states its rule, with a positive and a negative control, before its runs; where a control is "
+        "missed, nothing is said. *Solved* is 99 % on at least two of three seeds, *better* means that the ranges of "
+        "the seeds do not overlap. Every row was made by the command in it, at scale `cpu`: what two cores can "
+        "decide, far smaller than the paper's runs, each section says by how much."
+    )
+    yield ""
+    yield from _table(
+        ["experiment", "claim", "verdict", "minutes", "command"],
+        [
+            [
+                f"[{name}](#{name})",
+                folder.experiment.claim,
+                "not recorded yet" if verdict is None else f"**{verdict.answer}**",
+                "" if verdict is None else f"{read_json(folder.summary)['minutes']:g}",
+                f"`minrnn reproduce {name} --scale cpu`",
+            ]
+            for folder in folders
+            for name in [folder.experiment.name]
+            for verdict in [verdicts[name]]
+        ],
+    )
+    yield ""
+
+
+def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[str]:
+    experiment = folder.experiment
+    yield f"## {experiment.name}"
+    yield ""
+    yield f"**Claim.** {experiment.claim} *({experiment.source})*"
+    yield ""
+    if experiment.published:
+        rows = [[one.what, one.value, one.status] for one in experiment.published]
+        yield from _table(["published", "value", "status"], rows)
+        yield ""
+    yield f"**What differs.** {_sentence(experiment.differs['cpu'])}"
+    yield ""
+    if isinstance(experiment, Contest):
+        yield from _tuning(experiment, folder, recorded=verdict is not None)
+    yield f"**Rule, written before the run.** {experiment.rule}"
+    yield ""
+    if verdict is None:
+        yield f"Not recorded yet; `minrnn reproduce {experiment.name} --scale cpu` runs it."
+        yield ""
+        return
+    summary = read_json(folder.summary)
+    yield f"**Verdict: {verdict.answer}.** {_sentence(verdict.because)}"
+    yield ""
+    for word, control in (("Positive", verdict.positive), ("Negative", verdict.negative)):
+        yield f"{word} control, {'met' if control.met else 'missed'}: {control.what}; found {control.found}."
+        yield ""
+    yield from _table(summary["table"]["header"], summary["table"]["rows"])
+    yield ""
+    yield f"![{experiment.name}]({os.path.relpath(folder.picture, page)})"
+    yield ""
+    seeds = ", ".join(map(str, summary["seeds"]))
+    versions = "; ".join(", ".join(f"{name} {one}" for name, one in each.items()) for each in summary["versions"])
+    yield (
+        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; commit "
+        f"{', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {', '.join(summary['processor'])}, "
+        f"{', '.join(summary['date'])}."
+    )
+    yield ""
+
+
+def _tuning(experiment: Contest, folder: Folder, recorded: bool) -> Iterator[str]:
+    cells = experiment.tuning("cpu")
+    if not cells:
+        return
+    rates, fewer, biases = (", ".join(f"{value:g}" for value in values) for values in (RATES, RATES_WITH_BIAS, BIASES))
+    chosen = ""
+    if recorded:
+        tuned, _ = folder.read(cells)
+        families = [one for one in experiment.contestants("cpu") if not one.family]
+        taken = (f"{one.name} {experiment.chosen(one, tuned).setting.removeprefix('tuning ')}" for one in families)
+        chosen = f" Chosen: {'; '.join(taken)}."
+    yield (
+        f"**Tuning.** Four trials for each family of models (seed {SEED_OF_TUNING}, the shortest setting) choose the "
+        f"learning rate: {rates}; or, where a forget bias is tuned along, rates {fewer} with biases {biases}.{chosen}"
+    )
+    yield ""
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for row in rows:
+        yield f"| {' | '.join(row)} |"
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", ")")) else text + "."

@@ -1,0 +1,171 @@
+"""Run an experiment, or go on with it: every finished cell is a file, and what is on disk is not run again."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from minrnn.errors import UserError
+from minrnn.training._files import locked, read_json, replacing, write_json, writing
+from minrnn.training._progress import Display, clock
+
+from ._experiment import Cell, Done, Experiment, Results, Scale, Verdict
+from ._workers import run_cells
+
+
+class Folder:
+    """Where an experiment's runs of one scale lie: `ROOT/NAME/SCALE/`, with `cells/`, `summary.json`, `picture.png`."""
+
+    def __init__(self, root: Path, experiment: Experiment, scale: Scale) -> None:
+        self.experiment, self.scale = experiment, scale
+        self.path = root / experiment.name / scale
+        self.cells = self.path / "cells"
+        self.summary = self.path / "summary.json"
+        self.picture = self.path / "picture.png"
+
+    def file(self, cell: Cell) -> Path:
+        return self.cells / f"{cell.key}.json"
+
+    def read(self, cells: Sequence[Cell]) -> tuple[Results, list[Cell]]:
+        """Those that are recorded with these very options, and those that are still to run."""
+        done, missing = [], []
+        for cell in cells:
+            path = self.file(cell)
+            record = read_json(path) if path.exists() else {}
+            if record.get("options") == dict(cell.options):
+                done.append(Done(cell, record["result"]))
+            else:
+                missing.append(cell)
+        return Results(done), missing
+
+    def plan(self) -> tuple[list[Cell], bool]:
+        """All cells, and whether that is all: what follows the tuning is unknown before it."""
+        tuning = list(self.experiment.tuning(self.scale))
+        tuned, missing = self.read(tuning)
+        if missing:
+            return tuning, False
+        return tuning + list(self.experiment.cells(self.scale, tuned)), True
+
+    def results(self) -> Results:
+        """Everything recorded but the tuning. Raises UserError where something is missing."""
+        cells, complete = self.plan()
+        results, missing = self.read(cells)
+        if missing or not complete:
+            raise UserError(
+                f"{self.path} is not complete: {missing[0].key} is missing or was run with other settings; "
+                f"go on with minrnn reproduce {self.experiment.name} --scale {self.scale}"
+            )
+        tuning = {cell.key for cell in self.experiment.tuning(self.scale)}
+        return Results(one for one in results if one.cell.key not in tuning)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The files of all cells, tuning included."""
+        return [read_json(self.file(cell)) for cell in self.plan()[0]]
+
+
+def run(experiment: Experiment, scale: Scale, root: Path, threads: int, show: Display) -> Verdict:
+    """Run what is missing, then write `summary.json` and `picture.png`.
+
+    Raises UserError where a cell failed; all others are run first and kept.
+    """
+    folder = Folder(root, experiment, scale)
+    with writing(folder.cells):
+        folder.cells.mkdir(parents=True, exist_ok=True)
+    with locked(folder.path):
+        complete = False
+        while not complete:
+            cells, complete = folder.plan()
+            _, missing = folder.read(cells)
+            if missing:
+                _run_missing(folder, missing, len(cells), threads, show)
+        return summarize(folder)
+
+
+def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: int, show: Display) -> None:
+    from minrnn.timing import environment
+
+    name, scale = folder.experiment.name, folder.scale
+    made = environment() | {"threads": threads if folder.experiment.alone else 1}
+    began = time.monotonic()
+    finished, failed = 0, []
+    states: dict[str, tuple[float, str]] = {}
+    started: dict[str, float] = {}
+    recent: deque[float] = deque(maxlen=20)
+    show.busy(f"{name}: {len(missing)} of {total} cells to run, at most {folder.experiment.minutes[scale]:g} minutes")
+    for event in run_cells(folder.experiment, missing, threads):
+        if event is None:
+            pass
+        elif event.kind == "at work":
+            started.setdefault(event.cell.key, time.monotonic())
+            states[event.cell.key] = (event.done, event.words)
+        else:
+            states.pop(event.cell.key, None)
+            seconds = time.monotonic() - started.pop(event.cell.key, began)
+            finished += 1
+            if event.kind == "failed":
+                failed.append(event.cell.key)
+                show.say(f"{name} {event.cell.key} failed: {event.words}")
+                continue
+            recent.append(seconds)
+            record = {"experiment": name, "scale": scale, **asdict(event.cell), "result": event.result}
+            write_json(folder.file(event.cell), record | {"seconds": round(seconds, 1)} | made)
+        done = finished + sum(share for share, _ in states.values())
+        left = (time.monotonic() - began) / done * (len(missing) - done) if done >= 0.5 else None
+        doing = "; ".join(f"{key} {share:.0%} {words}" for key, (share, words) in states.items())
+        show.busy(f"{name}: {total - len(missing) + finished} of {total}, {clock(left)} left  {doing}")
+    if failed:
+        raise UserError(
+            f"{name}: {len(failed)} of {len(missing)} cells failed, {failed[0]} the first; the same command tries again"
+        )
+
+
+def summarize(folder: Folder) -> Verdict:
+    """Judge what is recorded; write `summary.json` and `picture.png`."""
+    from matplotlib.figure import Figure
+
+    experiment, results = folder.experiment, folder.results()
+    verdict = experiment.verdict(results)
+    if folder.scale == "smoke":
+        verdict = replace(verdict, answer="undecidable at this scale", because="smoke shows that it runs, no more")
+    records = folder.records()
+    table = experiment.table(results)
+    summary = {
+        "name": experiment.name,
+        "scale": folder.scale,
+        "command": f"minrnn reproduce {experiment.name} --scale {folder.scale}",
+        "claim": experiment.claim,
+        "rule": experiment.rule,
+        "seeds": sorted({one.cell.seed for one in results}),
+        "controls": {"positive": asdict(verdict.positive), "negative": asdict(verdict.negative)},
+        "verdict": verdict.answer,
+        "because": verdict.because,
+        "table": asdict(table),
+        "minutes": round(sum(record["seconds"] for record in records) / 60, 1),
+    } | {
+        key: _all_of(record[key] for record in records) for key in ("commit", "versions", "processor", "system", "date")
+    }
+    write_json(folder.summary, summary)
+    figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=120)
+    experiment.draw(results, figure)
+    with replacing(folder.picture) as temporary:
+        figure.savefig(temporary, format="png")
+    return verdict
+
+
+def _all_of(values: Any) -> list[Any]:
+    """Each once, in the order in which they come."""
+    found: list[Any] = []
+    for value in values:
+        if value not in found:
+            found.append(value)
+    return found
+
+
+def threads_here() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

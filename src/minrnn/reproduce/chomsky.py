@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
+from ._fit import Fit
+from ._judging import better, mean, percent, seeds_solved, solved
+
+TASKS = ("bucket sort", "missing duplicate", "cycle navigation", "even pairs", "majority", "majority count", "parity")
+OF_THE_PAPER = TASKS[:-1]
+TRAINED, LONGER = "lengths 1 to 40", "lengths 40 to 256"
+
+
+class Chomsky(Contest):
+    name = "chomsky"
+    pictured = LONGER
+    claim = (
+        "minLSTM generalises to longer words of formal languages better than Mamba and a Transformer, and as well as "
+        "xLSTM. The paper leaves out parity, which its authors' code has."
+    )
+    source = "arXiv 2410.01201, Table 4 (version 3); other rows there are those of the xLSTM paper, arXiv 2405.04517"
+    published = (
+        Published("minLSTM: sort, duplicate, navigation, pairs, majority, count", ".94 .26 .79 1.00 .93 .47"),
+        Published("xLSTM", ".97 .33 .86 1.00 .74 .46"),
+        Published("Mamba", ".69 .15 .86 1.00 .69 .45"),
+        Published("Llama (Transformer)", ".92 .08 .04 1.00 .37 .13"),
+        Published("parity, scaled: sLSTM / Mamba / Transformer (arXiv 2411.12537)", "1.000 / .000 / .022", "others"),
+    )
+    differs = ByScale(
+        smoke="width 16, 20 steps, one seed: shows that it runs.",
+        cpu=(
+            "width 64 instead of 256, at most 3,000 steps of 64 sequences instead of 500,000 of 128, learning rate "
+            "from the grid instead of 3e-4. Conv4 before the recurrence, as in the paper's text (the released "
+            "configuration has none). The score is that of the checkpoint with the lowest loss at lengths of "
+            "training; the paper's code chooses by the longer lengths themselves, which is shown beside it."
+        ),
+        paper="as published, with both ways to choose a checkpoint.",
+    )
+    minutes = ByScale(smoke=1, cpu=75, paper=10**5)
+    rule = (
+        "Scores are raw accuracies at lengths 40 to 256, checkpoint chosen at lengths of training. Holds: the mean "
+        "over the paper's six tasks of minlstm is better than that of mamba and of attention, without overlap of the "
+        "seeds, and not worse than that of slstm. In part: better than attention. Positive control: minlstm solves "
+        "even pairs (published 1.00). Negative control: mamba, whose transitions are positive, does not solve parity."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        everyone = [
+            Contestant("mingru", "mingru:forget_bias=?*2"),
+            Contestant("minlstm", "minlstm:forget_bias=?*2"),
+            Contestant("mamba", "mamba*2"),
+            Contestant("attention", "attention*2"),
+            Contestant("slstm", "slstm*2"),
+        ]
+        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        return {task: self._fit(task, scale) for task in TASKS}
+
+    def _fit(self, task: str, scale: Scale) -> Fit:
+        return Fit(
+            task=task,
+            setting={"shortest": 1, "longest": 40},
+            pattern="",
+            width={"smoke": 16, "cpu": 64, "paper": 256}[scale],
+            conv=4,
+            batch=128 if scale == "paper" else 64,
+            steps={"smoke": 20, "cpu": 3000, "paper": 500_000}[scale],
+            learning_rate=0.0,
+            evaluate={TRAINED: {}, LONGER: {"shortest": 40, "longest": 256}},
+            sequences=64 if scale == "smoke" else 512,
+            sequences_at_once=16,
+            evaluations=2 if scale == "smoke" else 12,
+        )
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        fit = self._fit("bucket sort", "cpu")
+        return replace(fit, setting={"shortest": 1, "longest": 20}, steps=300, evaluate={TRAINED: {}}, evaluations=2)
+
+    def judge(self, results: Results) -> Verdict:
+        def means(model: str) -> list[float]:
+            """Over the paper's tasks, of each seed."""
+            return [mean(scores) for scores in zip(*(_chosen(results, model, t) for t in OF_THE_PAPER), strict=True)]
+
+        mine, mamba, attention, slstm = (means(model) for model in ("minlstm", "mamba", "attention", "slstm"))
+        holds = better(mine, mamba) and better(mine, attention) and not better(slstm, mine)
+        words = ", ".join(
+            f"{model} {percent(means(model))}" for model in ("minlstm", "mingru", "mamba", "attention", "slstm")
+        )
+        parity = ", ".join(
+            f"{model} {percent(_chosen(results, model, 'parity'))}" for model in ("minlstm", "mingru", "mamba", "slstm")
+        )
+        pairs, of_mamba = _chosen(results, "minlstm", "even pairs"), _chosen(results, "mamba", "parity")
+        return Verdict(
+            "holds" if holds else "holds in part" if better(mine, attention) else "does not hold",
+            f"mean over six tasks: {words}; parity: {parity}",
+            Control("minlstm solves even pairs", percent(pairs), solved(pairs)),
+            Control("mamba does not solve parity", percent(of_mamba), not solved(of_mamba)),
+        )
+
+    def table(self, results: Results) -> Table:
+        rows = []
+        for setting, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+            chosen = _chosen(results, model, setting)
+            shown = [percent(results.scores(model, setting, at=TRAINED)), percent(chosen), seeds_solved(chosen)]
+            rows.append([setting, model, *shown, percent(_chosen(results, model, setting, by=LONGER))])
+        header = ["task", "model", f"% at {TRAINED}", f"% at {LONGER}", "solved", "% chosen on those lengths"]
+        return Table(header, rows)
+
+
+def _chosen(results: Results, model: str, task: str, by: str = TRAINED) -> list[float]:
+    """Accuracy at longer lengths of the checkpoint that is best on `by`, of each seed."""
+
+    def best(curve: list[dict[str, dict[str, dict[str, float]]]]) -> float:
+        if by == LONGER:
+            return max(point["held_out"][LONGER]["score"] for point in curve)
+        return min(curve, key=lambda point: point["held_out"][by]["loss"])["held_out"][LONGER]["score"]
+
+    return [best(one["curve"]) for one in results.of(model, task)]

@@ -1,0 +1,171 @@
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
+from ._fit import Fit, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GENERATED = 256  # tokens
+COUNTERS = "/sys/class/powercap/intel-rapl:*/energy_uj"
+
+
+class Energy(Contest):
+    name = "energy"
+    alone = True
+    claim = (
+        "Minimal recurrent networks cost less to train and to run than what they replace, at equal loss (a question "
+        "of readers)."
+    )
+    source = "a question of readers; the paper has no such experiment"
+    differs = ByScale(
+        smoke="python-docs, width 16, 4 steps: shows that it runs.",
+        cpu=(
+            "width 128, 2 layers with Conv4 and MLP, 500 steps of 32 windows of 128 characters of Shakespeare on all "
+            "cores, one seed; generated are 256 tokens of one sequence. Joules where the kernel exposes RAPL, else "
+            "processor seconds alone."
+        ),
+        paper="there is none.",
+    )
+    minutes = ByScale(smoke=1, cpu=15, paper=15)
+    rule = (
+        "Compared are processor seconds, all threads together. Holds: mingru takes fewer to the loss that the worst "
+        "of all ends at than gru, lstm, mamba and attention, and fewer a generated token. In part: one of the two. "
+        "Positive control: gru's training takes more than mingru's a token, as it does in every measurement. Negative "
+        "control: a second run of mingru is within 20 % of the first."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        patterns = {
+            "mingru": "mingru:expansion=2*2",
+            "mingru again": "mingru:expansion=2*2",
+            "minlstm": "minlstm:expansion=2*2",
+            "gru": "gru:expansion=2*2",
+            "lstm": "lstm:expansion=2*2",
+            "mamba": "mamba*2",
+            "attention": "attention*2",
+        }
+        return [Contestant(name, pattern, seeds=(0,)) for name, pattern in patterns.items()]
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        from .shakespeare import TEXT, Shakespeare
+
+        fit = Shakespeare().settings("smoke" if scale == "smoke" else "cpu")[TEXT]
+        return {"": fit if scale == "smoke" else replace(fit, width=128, dropout=0.1, steps=500, evaluations=20)}
+
+    def trial(self, scale: Scale) -> Fit | None:
+        return None
+
+    def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
+        import torch
+
+        fit = Fit.from_json(cell.options)
+        counters = sorted(Path("/").glob(COUNTERS[1:]))
+        before, used = _joules(counters), time.process_time()
+        model, result = train(fit, cell.seed, watch)
+        result["processor_seconds"] = round(time.process_time() - used, 2)
+        result["joules"] = _difference(before, _joules(counters))
+        result["tokens"] = result["steps"] * fit.batch * fit.setting["context"]
+        model.eval()
+        with torch.no_grad():
+            token, state = torch.zeros(1, 1, dtype=torch.int64), None
+            for step in range(GENERATED + 16):
+                if step == 16:
+                    before, used = _joules(counters), time.process_time()
+                y, state = model.stack(model.enter(token), state)
+                token = model.head(model.norm(y)).argmax(-1)
+        result["generating"] = {
+            "processor_seconds": round(time.process_time() - used, 4),
+            "joules": _difference(before, _joules(counters)),
+            "tokens": GENERATED,
+        }
+        return result
+
+    def judge(self, results: Results) -> Verdict:
+        ends = {one.cell.model: one.result["losses"]["held out"] for one in results}
+        worst = max(ends.values())
+        training = {one.cell.model: _to(one.result, worst) for one in results}
+        generating = {one.cell.model: one.result["generating"]["processor_seconds"] / GENERATED for one in results}
+        others = ("gru", "lstm", "mamba", "attention")
+        cheaper = [all(costs["mingru"] < costs[other] for other in others) for costs in (training, generating)]
+        a_token = {one.cell.model: one.result["processor_seconds"] / one.result["tokens"] for one in results}
+        again = abs(a_token["mingru again"] / a_token["mingru"] - 1)
+        words = ", ".join(
+            f"{model} {training[model]:.0f} s and {1e3 * generating[model]:.2f} ms a token"
+            for model in training
+            if "again" not in model
+        )
+        return Verdict(
+            "holds" if all(cheaper) else "holds in part" if any(cheaper) else "does not hold",
+            f"processor seconds to {worst:.3f} nats, and for a generated token: {words}",
+            Control(
+                "gru takes more a token",
+                f"{a_token['gru'] / a_token['mingru']:.2f} times mingru's",
+                a_token["gru"] > a_token["mingru"],
+            ),
+            Control("a second run is within 20 %", f"{100 * again:.0f} %", again <= 0.2),
+        )
+
+    def table(self, results: Results) -> Table:
+        rows = []
+        for one in results:
+            made, generated = one.result, one.result["generating"]
+            millions = made["tokens"] / 1e6
+            rows.append(
+                [
+                    one.cell.model,
+                    f"{made['parameters']:,}",
+                    f"{made['losses']['held out']:.3f}",
+                    f"{made['processor_seconds'] / millions:.1f}",
+                    f"{made['joules'] / millions:.0f}" if made["joules"] else "no RAPL",
+                    f"{1e6 * generated['processor_seconds'] / GENERATED:,.0f}",
+                    f"{1e6 * generated['joules'] / GENERATED:,.0f}" if generated["joules"] else "no RAPL",
+                ]
+            )
+        header = [
+            "model",
+            "parameters",
+            "last loss",
+            "training: s a million tokens",
+            "J",
+            "generating: s a million tokens",
+            "J",
+        ]
+        return Table(header, rows)
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        left, right = figure.subplots(1, 2)
+        names = [one.cell.model for one in results]
+        left.barh(names, [one.result["processor_seconds"] / one.result["tokens"] * 1e6 for one in results])
+        right.barh(names, [one.result["generating"]["processor_seconds"] / GENERATED * 1e6 for one in results])
+        left.set_xlabel("processor seconds a million tokens trained")
+        right.set_xlabel("processor seconds a million tokens generated, one at a time")
+        for axes in (left, right):
+            axes.invert_yaxis()
+            axes.grid(axis="x", alpha=0.3)
+
+
+def _to(result: Any, loss: float) -> float:
+    """Processor seconds to a held-out loss: the run's, by the share of its time."""
+    from .shakespeare import reached
+
+    return reached(result, loss, "seconds") / float(result["curve"][-1]["seconds"]) * float(result["processor_seconds"])
+
+
+def _joules(counters: Sequence[Path]) -> float | None:
+    """Energy that the processor's packages counted so far; None where that cannot be read."""
+    try:
+        return sum(int(counter.read_text()) for counter in counters) / 1e6 if counters else None
+    except OSError:
+        return None
+
+
+def _difference(before: float | None, after: float | None) -> float | None:
+    return round(after - before, 2) if before is not None and after is not None and after >= before else None

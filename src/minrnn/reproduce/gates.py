@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ._contest import SEEDS, Contest, Contestant
+from ._experiment import ByScale, Control, Results, Scale, Table, Verdict
+from ._fit import Fit
+from ._judging import better, mean, percent, spread
+
+HELD_OUT = "held out"
+COPY, TEXT = "selective copying", "shakespeare"
+LINEAR, EQUAL, WIDE = "linear", "MLP, equal parameters", "MLP, equal width"
+
+
+class Gates(Contest):
+    name = "gates"
+    claim = (
+        "Linear gates and candidates are enough: MLPs of the input in their place bring nothing ('what if the "
+        "transforms were MLPs?')."
+    )
+    source = "a question of readers; arXiv 2410.01201 has linear maps only"
+    differs = ByScale(
+        smoke="width 16, 20 steps, one seed: shows that it runs.",
+        cpu=(
+            "the copying of `selective-copy`, 2 layers of minGRU, 2,000 steps; and Shakespeare at width 128, 2 layers "
+            "with Conv4 and MLP, 500 steps of 32 windows of 128. Gate and candidate share the hidden layer of their "
+            "MLP, which is as wide as the model. Learning rates are tuned for linear and for MLP."
+        ),
+        paper="width 384, 3 layers, 5,000 steps of 64.",
+    )
+    minutes = ByScale(smoke=1, cpu=30, paper=10**4)
+    rule = (
+        "Compared are accuracy in copying and loss on the held-out text. Holds: the MLP is not better without overlap "
+        "of the seeds in either task, neither at equal parameters nor at equal time (the loss or accuracy of each run "
+        "when the shortest run was over). In part: it is better in one task. Positive control: the tasks can tell "
+        "models apart: 2 linear layers are better than 1 in copying. Negative control: three other seeds of the "
+        "linear model are not better than its first three."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        everyone = [
+            Contestant(LINEAR, "mingru:expansion=4,forget_bias=?*2", seeds=(*SEEDS, 3, 4, 5)),
+            Contestant(EQUAL, "mingru:expansion=3.67,gate_mlp=1,forget_bias=?*2"),
+            Contestant(WIDE, "mingru:expansion=4,gate_mlp=1,forget_bias=?*2", family=EQUAL),
+            Contestant("linear, 1 layer", "mingru:expansion=4,forget_bias=?", family=LINEAR),
+            Contestant("MLP, 1 layer", "mingru:expansion=4,gate_mlp=1,forget_bias=?", family=EQUAL),
+        ]
+        return [replace(one, seeds=one.seeds[::3][:2]) for one in everyone] if scale == "smoke" else everyone
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        copy = Fit(
+            task="selective copying",
+            setting={"length": 16, "tokens": 2} if scale == "smoke" else {"length": 64, "tokens": 8},
+            pattern="",
+            width=16 if scale == "smoke" else 64,
+            steps={"smoke": 20, "cpu": 2000, "paper": 20_000}[scale],
+            learning_rate=0.0,
+            evaluate={HELD_OUT: {}},
+            sequences=64 if scale == "smoke" else 512,
+            evaluations=4 if scale == "smoke" else 20,
+        )
+        text = replace(
+            copy,
+            task="text",
+            setting={"source": "python-docs" if scale == "smoke" else "shakespeare", "context": 128},
+            width={"smoke": 16, "cpu": 128, "paper": 384}[scale],
+            batch=8 if scale == "smoke" else 32,
+            conv=4,
+            mlp=4.0,
+            steps={"smoke": 4, "cpu": 500, "paper": 5000}[scale],
+            sequences=8 if scale == "smoke" else 10_000,
+            evaluations=2 if scale == "smoke" else 10,
+        )
+        return {COPY: copy, TEXT: text}
+
+    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
+        return setting == COPY or "1 layer" not in contestant.name
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        return replace(self.settings("cpu")[COPY], setting={"length": 32, "tokens": 4}, steps=500, evaluations=2)
+
+    def judge(self, results: Results) -> Verdict:
+        wins, words = [], []
+        for task in (COPY, TEXT):
+            linear, equal, wide = (_final(results, model, task)[:3] for model in (LINEAR, EQUAL, WIDE))
+            shortest = min(one["seconds"] for model in (LINEAR, EQUAL, WIDE) for one in results.of(model, task))
+            timed = [_final(results, model, task, shortest)[:3] for model in (LINEAR, EQUAL, WIDE)]
+            wins.append(better(equal, linear) or better(timed[1], timed[0]) or better(timed[2], timed[0]))
+            words.append(
+                f"{task}: {_written(task, linear)} linear, {_written(task, equal)} MLP at equal parameters, "
+                f"{_written(task, wide)} at equal width; at equal time "
+                + ", ".join(_written(task, one) for one in timed)
+            )
+        first, again = (_final(results, LINEAR, COPY)[part] for part in (slice(3), slice(3, None)))
+        single = _final(results, "linear, 1 layer", COPY)
+        again = again or first
+        return Verdict(
+            "does not hold" if all(wins) else "holds in part" if any(wins) else "holds",
+            "; ".join(words),
+            Control(
+                "2 linear layers copy better than 1",
+                f"{percent(first)} against {percent(single)}",
+                better(first, single),
+            ),
+            Control(
+                "three other seeds are not better",
+                f"{percent(again)} against {percent(first)}",
+                not better(again, first),
+            ),
+        )
+
+    def table(self, results: Results) -> Table:
+        rows = []
+        for task, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+            seeds = results.of(model, task)
+            seconds = mean([one["seconds"] for one in seeds])
+            rows.append(
+                [
+                    task,
+                    model,
+                    f"{seeds[0]['parameters']:,}",
+                    f"{seconds:.0f}",
+                    _written(task, _final(results, model, task)),
+                ]
+            )
+        return Table(["task", "model", "parameters", "seconds", "% right, or nats"], rows)
+
+
+def _final(results: Results, model: str, task: str, seconds: float = float("inf")) -> list[float]:
+    """Accuracy, or the loss with a minus, of each seed, at the last evaluation within `seconds`, or the first."""
+    found = []
+    for one in results.of(model, task):
+        within = [point for point in one["curve"] if point["seconds"] <= seconds] or one["curve"][:1]
+        measured = within[-1]["held_out"][HELD_OUT]
+        found.append(measured["score"] if task == COPY else -measured["loss"])
+    return found
+
+
+def _written(task: str, values: Sequence[float]) -> str:
+    return percent(values) + " %" if task == COPY else spread([-value for value in values], 3) + " nats"

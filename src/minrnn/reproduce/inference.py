@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ._experiment import ByScale, Cell, Control, Experiment, Published, Results, Scale, Table, Verdict, Watch
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MODELS = ("mingru", "minlstm", "gru", "lstm", "mamba", "attention")
+BATCHES = (1, 16, 64)
+CONTEXTS = (1, 64, 1024, 16_384, 65_536)
+MOST_CACHED = 2**21  # B x context of attention's cache: 4 GB in float32 at width 256
+
+
+class Inference(Experiment):
+    name = "inference"
+    alone = True
+    claim = (
+        "A sequential step of minGRU is 19.6 % and of minLSTM 41.5 % faster than that of GRU and LSTM at batch 64, "
+        "Mamba's is slower; and it costs the same after any context, unlike attention's."
+    )
+    source = "arXiv 2410.01201, appendix on inference (version 3)"
+    published = (
+        Published("batch 64: minGRU over GRU, minLSTM over LSTM", "19.6 %, 41.5 % faster", "paper, unverified"),
+        Published("batch 64: Mamba", "slower than both", "paper, unverified"),
+    )
+    differs = ByScale(
+        smoke="width 64, contexts 1 and 64, one repeat: shows that it runs.",
+        cpu=(
+            "two cores; one layer of width 256 with its way back to the width, the same for all; attention's cache is "
+            "filled, not computed."
+        ),
+        paper="as at cpu; the paper's machine and width are not given.",
+    )
+    minutes = ByScale(smoke=1, cpu=8, paper=8)
+    rule = (
+        "Holds: at batch 64, mingru's step is shorter than gru's, minlstm's than lstm's and both than mamba's; and "
+        "after 65,536 tokens mingru's step takes at most 1.2 times that after 1. In part: one of the two halves. "
+        "Positive control: attention's step after 65,536 tokens takes at least 4 times that after 1. Negative "
+        "control: gru's takes at most 1.3 times."
+    )
+
+    def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
+        contexts, width, repeats = ((1, 64), 64, 1) if scale == "smoke" else (CONTEXTS, 256, 9)
+        return [
+            Cell("all", 0, f"batch {B}", {"B": B, "D": width, "contexts": list(contexts), "repeats": repeats})
+            for B in BATCHES
+        ]
+
+    def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
+        import torch
+
+        from minrnn.mixers import build
+        from minrnn.timing import interleaved_medians
+
+        B, D = cell.options["B"], cell.options["D"]
+        found: list[dict[str, Any]] = []
+        for context in cell.options["contexts"]:
+            watch(len(found) / len(cell.options["contexts"]), f"context {context:,}")
+            runs, sizes = {}, {}
+            for name in MODELS:
+                if name == "attention" and B * context > MOST_CACHED:
+                    continue
+                mixer = build(name, width=D).eval()
+                x = torch.randn(B, 1, D)
+                with torch.no_grad():
+                    _, state = mixer(torch.randn(B, min(context, 256), D))
+                if name == "attention":
+                    keys = torch.randn(B, context, *state.keys.shape[2:])
+                    state = type(state)(keys, torch.randn_like(keys), torch.ones(B, context, dtype=torch.bool))
+                sizes[name] = sum(tensor.nbytes for tensor in state)
+                runs[name] = partial(_step, mixer, x, state)
+            milliseconds = interleaved_medians(runs, cell.options["repeats"], lambda text: None)
+            found.append(
+                {
+                    "context": context,
+                    "microseconds": {name: round(1e3 * one, 1) for name, one in milliseconds.items()},
+                    "bytes": sizes,
+                }
+            )
+        return {"contexts": found}
+
+    def judge(self, results: Results) -> Verdict:
+        (widest,) = results.of("all", f"batch {BATCHES[-1]}")
+        (single,) = results.of("all", f"batch {BATCHES[0]}")
+        at = widest["contexts"][0]["microseconds"]
+        faster = (
+            at["mingru"] < at["gru"] and at["minlstm"] < at["lstm"] and max(at["mingru"], at["minlstm"]) < at["mamba"]
+        )
+        first, last = (single["contexts"][place]["microseconds"] for place in (0, -1))
+        growth = {name: last[name] / first[name] for name in MODELS}
+        constant = growth["mingru"] <= 1.2
+        gru, lstm = (100 * (at[old] / at[new] - 1) for new, old in (("mingru", "gru"), ("minlstm", "lstm")))
+        longest = single["contexts"][-1]["context"]
+        words = (
+            f"at batch 64 mingru's step is {gru:.0f} % faster than gru's, minlstm's {lstm:.0f} % faster than lstm's, "
+            f"mamba's takes {at['mamba'] / at['mingru']:.1f} times mingru's; at batch 1 a step after {longest:,} "
+            "tokens takes " + ", ".join(f"{growth[name]:.2f} times ({name})" for name in MODELS) + " that after 1"
+        )
+        return Verdict(
+            "holds" if faster and constant else "holds in part" if faster or constant else "does not hold",
+            words,
+            Control("attention's step grows at least 4 times", f"{growth['attention']:.1f}", growth["attention"] >= 4),
+            Control("gru's grows at most 1.3 times", f"{growth['gru']:.2f}", growth["gru"] <= 1.3),
+        )
+
+    def table(self, results: Results) -> Table:
+        rows = [
+            [
+                str(one.cell.options["B"]),
+                f"{point['context']:,}",
+                *(f"{point['microseconds'][name]:,.0f}" if name in point["microseconds"] else "—" for name in MODELS),
+                f"{point['bytes']['mingru'] / 1e3:,.1f}",
+                f"{point['bytes']['attention'] / 1e3:,.1f}" if "attention" in point["bytes"] else "—",
+            ]
+            for one in results
+            for point in one.result["contexts"]
+        ]
+        header = ["batch", "context", *(f"{name}, µs" for name in MODELS), "state of mingru, kB", "of attention, kB"]
+        return Table(header, rows)
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        from . import _picture
+
+        for axes, B in zip(figure.subplots(1, len(BATCHES), sharey=True), BATCHES, strict=True):
+            (result,) = results.of("all", f"batch {B}")
+            for index, name in enumerate(MODELS):
+                points = [
+                    (point["context"], point["microseconds"][name])
+                    for point in result["contexts"]
+                    if name in point["microseconds"]
+                ]
+                axes.plot(*zip(*points, strict=True), "o-", label=name, color=_picture.COLOURS[index], markersize=4)
+            axes.set(xscale="log", yscale="log", xlabel="tokens before", title=f"batch {B}")
+            axes.grid(alpha=0.3)
+        figure.axes[0].set_ylabel("µs a step")
+        figure.axes[0].legend(fontsize=7)
+
+
+def _step(mixer: Any, x: Any, state: Any) -> None:
+    import torch
+
+    with torch.no_grad():
+        mixer(x, state)

@@ -1,0 +1,204 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from . import _picture
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Cell, Control, Published, Results, Scale, Table, Verdict, Watch
+from ._fit import Fit, SequenceModel, train
+from ._judging import matches, mean, spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .tasks.trajectories import Trajectories
+
+MARGIN = 5.0  # points of D4RL's score
+EPISODES = 10
+CLONE, BEST = "clone of everything", "clone of the best 10 %"
+LEARNED = "actions"
+
+
+class OfflineRL(Contest):
+    name = "offline-rl"
+    claim = (
+        "In offline reinforcement learning, return-conditioned policies of minGRU and minLSTM match a Decision "
+        "Transformer."
+    )
+    source = "arXiv 2410.01201, Table 3, on D4RL; the Decision Transformer is arXiv 2106.01345"
+    published = (
+        Published("average of nine sets: Decision Transformer / minLSTM / minGRU", "76.4 / 78.1 / 78.2"),
+        Published("Hopper-M: Decision Transformer / minLSTM / minGRU", "68.4 / 85.0 / 79.4"),
+        Published("Walker-M: Decision Transformer / minLSTM / minGRU", "75.5 / 72.0 / 73.3"),
+    )
+    differs = ByScale(
+        smoke="random hopper, width 16, 20 steps, one episode: shows that it runs.",
+        cpu=(
+            "this is not D4RL, which no package carries: Hopper-v5 and Walker2d-v5, episodes of policies of mixed "
+            "quality with noise, of which those with a score below 60 are kept. Width 64, 2 layers with MLP, windows "
+            "of 20 steps, 4,000 steps of 64; return, observation and action are one token a step, not three; 10 "
+            "episodes."
+        ),
+        paper="width 128, 3 layers, 100,000 steps of 64, on the D4RL sets in the folder of --trajectories.",
+    )
+    minutes = ByScale(smoke=1.0, cpu=60.0, paper=10**4)
+    rule = (
+        "Scores are D4RL's normalised returns, of the return that the best kept episode has as the target. Holds: on "
+        "both bodies the means of mingru and of minlstm are within 5 points of attention's, or above it. In part: for "
+        "one of the bodies. Positive control: attention, conditioned, is above the clone of everything on average "
+        "over the bodies. Negative control: actions of a fresh model score below 15."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        everyone = [
+            Contestant("mingru", "mingru:forget_bias=?*2"),
+            Contestant("minlstm", "minlstm:forget_bias=?*2"),
+            Contestant("attention", "attention*2"),
+            Contestant(CLONE, "mingru:forget_bias=?*2", family="mingru"),
+            Contestant(BEST, "mingru:forget_bias=?*2", family="mingru"),
+        ]
+        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        bodies = ("random hopper",) if scale == "smoke" else ("hopper", "walker2d")
+        return {
+            body: Fit(
+                task="trajectories",
+                setting={"body": body},
+                pattern="",
+                width={"smoke": 16, "cpu": 64, "paper": 128}[scale],
+                mlp=4.0,
+                dropout=0.1,
+                steps={"smoke": 20, "cpu": 4000, "paper": 100_000}[scale],
+                learning_rate=0.0,
+                evaluate={LEARNED: {}},
+                sequences=64 if scale == "smoke" else 512,
+                evaluations=2 if scale == "smoke" else 5,
+            )
+            for body in bodies
+        }
+
+    def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
+        changes: Mapping[str, Mapping[str, Any]] = {
+            CLONE: {"conditioned": False},
+            BEST: {"conditioned": False, "best": 0.1},
+        }
+        return [
+            replace(
+                cell,
+                options={**cell.options, ("setting"): {**cell.options[("setting")], **changes.get(cell.model, {})}},
+            )
+            for cell in super().cells(scale, tuned)
+        ]
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        return replace(self.settings("cpu")["hopper"], steps=500, evaluations=1)
+
+    def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
+        from .tasks.trajectories import Trajectories
+
+        fit = Fit.from_json(cell.options)
+        task = Trajectories(**fit.setting)
+        if "tuning" in cell.setting:
+            return super().run(cell, watch)
+        episodes = 1 if "random" in task.body else EPISODES
+        fresh, _ = train(replace(fit, steps=1, learning_rate=1e-12, evaluations=1), cell.seed, lambda done, words: None)
+        model, result = train(fit, cell.seed, lambda done, words: watch(0.8 * done, words))
+        watch(0.8, "trying it")
+        tried = returns(model, task, episodes)
+        return result | {"returns": tried, "fresh": returns(fresh, task, episodes)}
+
+    def judge(self, results: Results) -> Verdict:
+        bodies = list(dict.fromkeys(one.cell.setting for one in results))
+        level = [
+            all(
+                mean(points(results, model, body)) > mean(points(results, "attention", body))
+                or matches(points(results, model, body), points(results, "attention", body), MARGIN)
+                for model in ("mingru", "minlstm")
+            )
+            for body in bodies
+        ]
+        models = list(dict.fromkeys(one.cell.model for one in results))
+        words = "; ".join(
+            f"{body}: " + ", ".join(f"{model} {spread(points(results, model, body), 1)}" for model in models)
+            for body in bodies
+        )
+        attention, clone = (
+            mean([mean(points(results, model, body)) for body in bodies]) for model in ("attention", CLONE)
+        )
+        fresh = max(mean(points(results, "attention", body, "fresh")) for body in bodies)
+        return Verdict(
+            "holds" if all(level) else "holds in part" if any(level) else "does not hold",
+            words,
+            Control(
+                ("attention is above the clone of everything"),
+                f"{attention:.1f} against {clone:.1f}",
+                attention > clone,
+            ),
+            Control("a fresh model scores below 15", f"{fresh:.1f}", fresh < 15),
+        )
+
+    def table(self, results: Results) -> Table:
+        rows = [
+            [
+                body,
+                model,
+                spread(points(results, model, body), 1),
+                spread([one[("losses")][LEARNED] for one in results.of(model, body)], 4),
+            ]
+            for body, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results)
+        ]
+        return Table(["body", "model", "score", "squared error of actions"], rows)
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        bodies = list(dict.fromkeys(one.cell.setting for one in results))
+        for axes, body in zip(figure.subplots(1, len(bodies), squeeze=False, sharey=True)[0], bodies, strict=True):
+            models = list(dict.fromkeys(one.cell.model for one in results))
+            _picture.dots(axes, {model: points(results, model, body) for model in models}, "D4RL score")
+            axes.set_title(body, fontsize=9)
+
+
+def points(results: Results, model: str, body: str, what: str = "returns") -> list[float]:
+    """Normalised score of each seed, the mean of its episodes."""
+    from .tasks.trajectories import normalised
+
+    return [normalised(body, mean(one[what])) for one in results.of(model, body)]
+
+
+def returns(model: SequenceModel, task: Trajectories, episodes: int) -> list[float]:
+    """What the policy earns in episodes that run side by side, when it is asked for the best return of its data. At
+    each step it sees the newest `context` steps, as in training.
+    """
+    import numpy as np
+    import torch
+
+    from ._collect import environment
+    from .tasks.trajectories import ENVIRONMENT, chosen
+
+    model.eval()
+    worlds = [environment(ENVIRONMENT[task.body.removeprefix("random ")]) for _ in range(episodes)]
+    observations = [world.reset(seed=1000 + number)[0] for number, world in enumerate(worlds)]
+    earned = np.zeros(episodes)
+    target = chosen(task)[0].score
+    action = np.zeros((episodes, task.outputs), dtype=np.float32)
+    window: list[Any] = []
+    running = set(range(episodes))
+    low, high = worlds[0].action_space.low, worlds[0].action_space.high
+    while running:
+        window = [*window, task.features(target - earned, np.array(observations), action)][-task.context :]
+        with torch.no_grad():
+            x = torch.from_numpy(np.stack(window, axis=1))  # (B, T, 1 + S + A)
+            last = torch.zeros(x.shape[:2], dtype=torch.bool)
+            last[:, -1] = True
+            action = np.clip(model(x, last).numpy(), low, high)
+        for number in list(running):
+            observation, reward, terminated, truncated, _ = worlds[number].step(action[number])
+            observations[number] = observation
+            earned[number] += reward
+            if terminated or truncated:
+                running.remove(number)
+    return [round(float(one), 2) for one in earned]

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
+from ._fit import Fit
+from ._judging import better, percent, solved
+
+TRAINED, LONGER = "trained length", "twice the length"
+FOUR, EIGHT = "MQAR, 4 pairs", "MQAR, 8 pairs"
+BEFORE, AFTER = "question before", "question after"
+COPYING = "copying"
+WIDTHS = (32, 128, 256)  # beside 64
+
+
+class Recall(Contest):
+    name = "recall"
+    pictured = TRAINED
+    claim = (
+        "Recurrent networks recall as Transformers do (the question in the paper's title), and where they do not, a "
+        "single layer of attention buys it back (an argument of readers)."
+    )
+    source = "arXiv 2312.04927 (MQAR), arXiv 2402.01032 (copying); the paper has no such experiment"
+    published = (
+        Published("MQAR, 12 layers, 9k steps, seeds that recall 4 / 8 pairs: attention", "15/15, 12/15", "others"),
+        Published("minGRU", "1/15, 0/15", "others"),
+        Published("10 minGRU and then 2 attention", "12/15, 13/15", "others"),
+    )
+    differs = ByScale(
+        smoke="width 16, 20 steps, one seed: shows that it runs.",
+        cpu=(
+            "MQAR of 64 tokens with 4 and 8 pairs, vocabulary of 256; width 64, 2 layers with Conv4, no MLP; at most "
+            "2,000 steps of 64 sequences. Copying: 5 to 20 letters. One question: 16 pairs, the asked key before or "
+            "after them."
+        ),
+        paper="vocabulary of 8,192, 12,500 steps of 512 sequences.",
+    )
+    minutes = ByScale(smoke=1, cpu=60, paper=10**4)
+    rule = (
+        "Holds: mingru and minlstm solve MQAR with 8 pairs in the setting in which attention does. In part: they do "
+        "not, but two layers, one of mingru and one of attention, do. Outcomes are shown as seeds that solve. "
+        "Positive control: attention solves 8 pairs. Negative control: mingru at width 32, whose state is smaller "
+        "than what 8 pairs hold, does not."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        everyone = [
+            Contestant("attention", "attention*2"),
+            Contestant("mingru", "mingru:forget_bias=?*2"),
+            Contestant("minlstm", "minlstm:forget_bias=?*2"),
+            Contestant("gru", "gru*2"),
+            Contestant("mamba", "mamba*2"),
+            Contestant("deltanet", "deltanet*2"),
+            Contestant("mingru, attention", "mingru:forget_bias=? attention", family="mingru"),
+            Contestant("attention, mingru", "attention mingru:forget_bias=?", family="mingru"),
+            Contestant("attention alibi", "attention:positions=alibi*2", family="attention"),
+            Contestant("attention none", "attention:positions=none*2", family="attention"),
+        ]
+        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
+
+    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
+        if contestant.name in ("attention alibi", "attention none"):
+            return setting == COPYING
+        if "width" in setting:
+            return contestant.name == "mingru"
+        if setting in (BEFORE, AFTER):
+            return contestant.name in ("attention", "mingru", "minlstm", "gru", "mingru, attention")
+        return setting != COPYING or contestant.name not in ("attention, mingru", "deltanet")
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        fit = Fit(
+            task="multi-query recall",
+            setting={"length": 64, "pairs": 4, "vocabulary": 8192 if scale == "paper" else 256},
+            pattern="",
+            width=16 if scale == "smoke" else 64,
+            conv=4,
+            batch=512 if scale == "paper" else 64,
+            steps={"smoke": 20, "cpu": 2000, "paper": 12_500}[scale],
+            learning_rate=0.0,
+            evaluate={TRAINED: {}},
+            sequences=64 if scale == "smoke" else 512,
+            evaluations=2 if scale == "smoke" else 20,
+            enough=0.995,
+        )
+        eight = replace(fit, setting={**fit.setting, "pairs": 8})
+        asked = {
+            setting: replace(fit, task="one question", setting={"pairs": 16, "question": word}, evaluate={TRAINED: {}})
+            for setting, word in ((BEFORE, "before"), (AFTER, "after"))
+        }
+        copying = replace(
+            fit,
+            task="copying",
+            setting={"shortest": 5, "longest": 20},
+            test={LONGER: {"shortest": 40, "longest": 40}},
+        )
+        widths = {f"8 pairs, width {width}": replace(eight, width=width) for width in WIDTHS}
+        return {FOUR: fit, EIGHT: eight, **asked, COPYING: copying, **({} if scale == "smoke" else widths)}
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        fit = self.settings("cpu")[FOUR]
+        return replace(fit, setting={**fit.setting, "length": 32}, steps=500, evaluations=2)
+
+    def judge(self, results: Results) -> Verdict:
+        def scores(model: str, setting: str = EIGHT) -> list[float]:
+            return results.scores(model, setting, at=TRAINED)
+
+        minimal = [scores("mingru"), scores("minlstm")]
+        hybrid = [scores("mingru, attention"), scores("attention, mingru")]
+        both, bought = all(map(solved, minimal)), any(map(solved, hybrid))
+        models = (
+            "attention",
+            "mingru",
+            "minlstm",
+            "gru",
+            "mamba",
+            "deltanet",
+            "mingru, attention",
+            "attention, mingru",
+        )
+        words = "8 pairs: " + "; ".join(f"{model} {percent(scores(model))}" for model in models)
+        asked = "; ".join(
+            f"{model} {percent(scores(model, BEFORE))} with the question before, {percent(scores(model, AFTER))} after"
+            + (" (better before)" if better(scores(model, BEFORE), scores(model, AFTER)) else "")
+            for model in ("mingru", "minlstm", "attention")
+        )
+        small = (
+            scores("mingru", "8 pairs, width 32") if any("width 32" in one.cell.setting for one in results) else [0.0]
+        )
+        return Verdict(
+            "holds" if both else "holds in part" if bought else "does not hold",
+            f"{words}. One question over 16 pairs: {asked}",
+            Control("attention solves 8 pairs", percent(scores("attention")), solved(scores("attention"))),
+            Control("mingru at width 32 does not", percent(small), not solved(small)),
+        )

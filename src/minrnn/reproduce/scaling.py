@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
+from ._fit import Fit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HELD_OUT = "held out"
+WIDTHS: Mapping[Scale, Sequence[int]] = {"smoke": (16, 24), "cpu": (64, 96, 144, 208), "paper": (256, 512, 1024, 2048)}
+MARGIN = 0.02
+MODELS = ("mingru", "hybrid", "attention")
+
+
+class Scaling(Contest):
+    name = "scaling"
+    claim = (
+        "Recurrent networks have the better scaling curves; or, to others, every architecture converges with enough "
+        "data (arguments of readers)."
+    )
+    source = "arguments of readers; the paper has no such experiment"
+    published = (
+        Published(
+            "12 layers of 768, 50 M tokens: attention / 9 minGRU + 3 attention / minGRU",
+            "4.222 / 4.194 / 4.449",
+            "others",
+        ),
+    )
+    differs = ByScale(
+        smoke="python-docs, widths 16 and 24, 4 steps: shows that it runs.",
+        cpu=(
+            "bytes of the source files of CPython's library, 3 layers with Conv4 and MLP, widths 64 to 208 (0.1 to 2 "
+            "M parameters), 1,200 steps of 16 windows of 128 bytes: 2.5 M tokens, a quarter of an epoch; no dropout; "
+            "one seed."
+        ),
+        paper="there is none.",
+    )
+    minutes = ByScale(smoke=1, cpu=75, paper=10**5)
+    rule = (
+        "Read as: 'in order of loss at equal compute, one architecture leads at every size'. Compute is 6 x parameters "
+        "x tokens, "
+        "and for attention 12 x layers x width x context / 2 a token more. Holds: one of mingru and hybrid is below "
+        "attention by "
+        f"more than {MARGIN} nats at every size at the end of training. In part: at some sizes. Does not hold: at "
+        "none. No slope "
+        "is claimed: four sizes and one seed carry none. Positive control: for each model the largest size ends below "
+        "the "
+        "smallest. Negative control: a second seed of mingru at the smallest size is within the margin of the first."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        return [
+            Contestant("mingru", "mingru:expansion=1.5,forget_bias=?*3", seeds=(0, 1)),
+            Contestant(
+                "hybrid", "mingru:expansion=1.5,forget_bias=? attention mingru:expansion=1.5,forget_bias=?", seeds=(0,)
+            ),
+            Contestant("attention", "attention*3", seeds=(0,)),
+        ]
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        fit = Fit(
+            task="text",
+            setting={"source": "python-docs" if scale == "smoke" else "python-library", "context": 128},
+            pattern="",
+            width=0,
+            conv=4,
+            mlp=4.0,
+            batch=4 if scale == "smoke" else 16,
+            steps={"smoke": 4, "cpu": 1200, "paper": 100_000}[scale],
+            learning_rate=0.0,
+            evaluate={HELD_OUT: {}},
+            sequences=8 if scale == "smoke" else 2000,
+            evaluations=2 if scale == "smoke" else 8,
+            weight_decay=0.1,
+        )
+        return {f"width {width}": replace(fit, width=width) for width in WIDTHS[scale]}
+
+    def cells(self, scale: Scale, tuned: Results) -> Sequence[Any]:
+        smallest = f"width {WIDTHS[scale][0]}"
+        return [cell for cell in super().cells(scale, tuned) if cell.seed == 0 or cell.setting == smallest]
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        fit = next(iter(self.settings("cpu").values()))
+        return replace(fit, setting={**fit.setting, "context": 64}, steps=300, sequences=400, evaluations=1)
+
+    def judge(self, results: Results) -> Verdict:
+        settings = list(dict.fromkeys(one.cell.setting for one in results))
+        loss = {
+            (model, setting): results.of(model, setting)[0]["losses"][HELD_OUT]
+            for model in MODELS
+            for setting in settings
+        }
+        leads = {
+            model: [loss[model, setting] < loss["attention", setting] - MARGIN for setting in settings]
+            for model in MODELS[:2]
+        }
+        first, second = (one["losses"][HELD_OUT] for one in results.of("mingru", settings[0]))
+        falls = all(loss[model, settings[-1]] < loss[model, settings[0]] for model in MODELS)
+        words = "; ".join(
+            f"{setting}: " + ", ".join(f"{model} {loss[model, setting]:.3f}" for model in MODELS)
+            for setting in settings
+        )
+        return Verdict(
+            "holds"
+            if any(map(all, leads.values()))
+            else "holds in part"
+            if any(map(any, leads.values()))
+            else "does not hold",
+            f"final loss in nats a byte: {words}",
+            Control("the largest ends below the smallest", str(falls), falls),
+            Control(
+                "a second seed is within the margin", f"{abs(first - second):.3f} apart", abs(first - second) <= MARGIN
+            ),
+        )
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        from . import _picture
+
+        left, right = figure.subplots(1, 2, sharey=True)
+        settings = list(dict.fromkeys(one.cell.setting for one in results))
+        for index, model in enumerate(MODELS):
+            colour = _picture.COLOURS[index]
+            runs = [results.of(model, setting)[0] for setting in settings]
+            left.plot(
+                [one["parameters"] for one in runs],
+                [one["losses"][HELD_OUT] for one in runs],
+                "o-",
+                color=colour,
+                label=model,
+            )
+            for one, setting in zip(runs, settings, strict=True):
+                width = int(setting.split()[1])
+                points = [
+                    (_operations(model, width, one["parameters"], point["step"]), point["held_out"][HELD_OUT]["loss"])
+                    for point in one["curve"]
+                ]
+                right.plot(*zip(*points, strict=True), ".-", color=colour, linewidth=1, alpha=0.8)
+        left.set(xscale="log", xlabel="parameters", ylabel="held-out loss, nats a byte")
+        right.set(xscale="log", xlabel="training operations")
+        left.legend(fontsize=8)
+        for axes in (left, right):
+            axes.grid(alpha=0.3)
+
+
+def _operations(model: str, width: int, parameters: int, steps: int, batch: int = 16, context: int = 128) -> float:
+    """6 for each parameter and token; attention's scores and sums besides."""
+    attending = {"mingru": 0, "hybrid": 1, "attention": 3}[model]
+    return steps * batch * context * (6.0 * parameters + 6.0 * attending * width * context)

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
+from ._fit import Fit
+from ._judging import matches, mean, spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+HELD_OUT, LEARNED = "held out", "training text"
+TEXT, FIFTH = "", "a fifth of the text"
+MILESTONE = 1.75  # nats
+MARGIN = 0.02
+PLAIN = "attention, plain block"
+
+
+class Shakespeare(Contest):
+    name = "shakespeare"
+    claim = (
+        "On characters of Shakespeare minGRU, minLSTM, Mamba and a Transformer reach the same loss, but the "
+        "Transformer needs 2.5 times the steps of minGRU, and overfits."
+    )
+    source = "arXiv 2410.01201, Figure 2"
+    published = (
+        Published("best loss: minGRU / minLSTM / Mamba / Transformer", "1.548 / 1.555 / 1.575 / 1.547"),
+        Published("steps of the Transformer over those of minGRU", "2.5"),
+        Published(
+            "attention in the same block (MVA re-run, one random batch)", "1.5373, as fast as minGRU's 1.5400", "others"
+        ),
+        Published("nanoGPT, 6 layers, context 256", "1.4697", "others"),
+    )
+    differs = ByScale(
+        smoke="python-docs, width 16, 4 steps, one seed: shows that it runs.",
+        cpu=(
+            "width 192 instead of 384, 32 windows of 128 instead of 64, 900 steps with a cosine instead of 5,000 at "
+            "one rate; 3 layers, dropout 0.2. The whole last tenth of the text is evaluated, in windows of 128 from "
+            "an empty state. Beside the Transformer in the block of the others (Conv4, MLP) stands one in nanoGPT's, "
+            "without convolution."
+        ),
+        paper="width 384, 5,000 steps of 64 windows of 128 (the paper's context is not given).",
+    )
+    minutes = ByScale(smoke=1, cpu=75, paper=5000)
+    rule = (
+        f"Holds: mingru, minlstm, mamba and the plain Transformer end within {MARGIN} nats of one another (means of "
+        "seeds), and "
+        f"the Transformer of the plain block takes at least twice the steps of mingru to {MILESTONE} nats. In part: "
+        "one of the "
+        "two. Overfitting is shown on a fifth of the text. Positive control: all end below 2.408 bits = 1.669 nats a "
+        "character, the best 5-gram. Negative control: mingru of one layer without convolution and MLP does not match "
+        "three."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        everyone = [
+            Contestant("mingru", "mingru:expansion=2,forget_bias=?*3"),
+            Contestant("minlstm", "minlstm:expansion=2,forget_bias=?*3"),
+            Contestant("mamba", "mamba*3"),
+            Contestant("attention", "attention*3"),
+            Contestant(PLAIN, "attention*3", family="attention"),
+            Contestant("mingru alone, 1 layer", "mingru:expansion=2,forget_bias=?", seeds=(0,), family="mingru"),
+        ]
+        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        fit = Fit(
+            task="text",
+            setting={"source": "python-docs" if scale == "smoke" else "shakespeare", "context": 128},
+            pattern="",
+            width={"smoke": 16, "cpu": 192, "paper": 384}[scale],
+            conv=4,
+            mlp=4.0,
+            dropout=0.2,
+            batch={"smoke": 4, "cpu": 32, "paper": 64}[scale],
+            steps={"smoke": 4, "cpu": 900, "paper": 5000}[scale],
+            learning_rate=0.0,
+            evaluate={HELD_OUT: {}},
+            sequences=8 if scale == "smoke" else 10_000,
+            evaluations=2 if scale == "smoke" else 18,
+            weight_decay=0.1,
+        )
+        fifth = replace(
+            fit,
+            setting={**fit.setting, "share": 0.2},
+            evaluate={HELD_OUT: {}, LEARNED: {"part": "training"}},
+        )
+        return {TEXT: fit, FIFTH: fifth}
+
+    def cells(self, scale: Scale, tuned: Results) -> Sequence[Any]:
+        return [
+            replace(cell, options={**cell.options, **self._block(cell.model)})
+            for cell in super().cells(scale, tuned)
+            if cell.setting == TEXT or cell.seed == 0
+        ]
+
+    def _block(self, model: str) -> Mapping[str, Any]:
+        """What is not as in the others' block."""
+        changes: dict[str, dict[str, Any]] = {PLAIN: {"conv": 0}, "mingru alone, 1 layer": {"conv": 0, "mlp": 0.0}}
+        return changes.get(model, {})
+
+    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
+        return setting == TEXT or "alone" not in contestant.name
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        fit = self.settings("cpu")[TEXT]
+        return replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)
+
+    def judge(self, results: Results) -> Verdict:
+        def losses(model: str) -> list[float]:
+            return [best(one) for one in results.of(model, TEXT)]
+
+        def steps(model: str) -> list[float]:
+            return [reached(one, MILESTONE) for one in results.of(model, TEXT)]
+
+        rivals = ("mingru", "minlstm", "mamba", PLAIN)
+        level = all(matches(losses(one), losses(other), MARGIN) for one in rivals for other in rivals)
+        ratio, same_block = (mean(steps(model)) / mean(steps("mingru")) for model in (PLAIN, "attention"))
+        words = ", ".join(f"{model} {spread(losses(model), 3)}" for model in (*rivals, "attention"))
+        overfit = ", ".join(
+            f"{model} {best(one):.3f} at best and {one['losses'][HELD_OUT]:.3f} at the end"
+            for model in ("mingru", PLAIN)
+            for one in results.of(model, FIFTH)
+        )
+        single = [best(one) for one in results.of("mingru alone, 1 layer", TEXT)]
+        everyone = [loss for model in (*rivals, "attention") for loss in losses(model)]
+        bound = 1.669
+        return Verdict(
+            "holds" if level and ratio >= 2 else "holds in part" if level or ratio >= 2 else "does not hold",
+            f"best loss in nats: {words}; steps to {MILESTONE}: the plain Transformer takes {ratio:.2f} times those of "
+            "mingru, "
+            f"attention in mingru's block {same_block:.2f} times; on a fifth of the text: {overfit}",
+            Control(
+                "all end below the best 5-gram, 1.669 nats", f"{max(everyone):.3f} the worst", max(everyone) < bound
+            ),
+            Control("one bare layer does not match", spread(single, 3), not matches(single, losses("mingru"), MARGIN)),
+        )
+
+    def table(self, results: Results) -> Table:
+        rows = []
+        for setting, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+            seeds = results.of(model, setting)
+            milestones = [reached(one, MILESTONE) for one in seeds]
+            seconds = [reached(one, MILESTONE, "seconds") for one in seeds]
+            rows.append(
+                [
+                    setting or "all of the text",
+                    model,
+                    f"{seeds[0]['parameters']:,}",
+                    spread([best(one) for one in seeds], 3),
+                    spread([one["losses"][HELD_OUT] for one in seeds], 3),
+                    _steps(milestones),
+                    _steps(seconds),
+                ]
+            )
+        header = [
+            "text",
+            "model",
+            "parameters",
+            "best loss, nats",
+            "last loss",
+            f"steps to {MILESTONE}",
+            "seconds to it",
+        ]
+        return Table(header, rows)
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        from . import _picture
+
+        figure.set_size_inches(13, 4.5)
+        axes = figure.subplots(1, 3)
+        for panel, (place, setting, x_axis) in enumerate(
+            ((axes[0], TEXT, "step"), (axes[1], TEXT, "seconds"), (axes[2], FIFTH, "step"))
+        ):
+            models = list(dict.fromkeys(one.cell.model for one in results if one.cell.setting == setting))
+            for index, model in enumerate(models):
+                for seed, one in enumerate(results.of(model, setting)):
+                    points = [(point[x_axis], point["held_out"][HELD_OUT]["loss"]) for point in one["curve"]]
+                    place.plot(
+                        *zip(*points, strict=True),
+                        color=_picture.COLOURS[index],
+                        linewidth=1.3,
+                        label="" if seed else model,
+                    )
+            place.set(xlabel="training steps" if x_axis == "step" else "seconds on one core", ylim=(1.4, 2.6))
+            place.set_title(setting or ("by steps", "by time")[panel], fontsize=9)
+            place.grid(alpha=0.3)
+        axes[0].set_ylabel("held-out loss, nats a character")
+        axes[0].legend(fontsize=7)
+
+
+def best(result: Mapping[str, Any]) -> float:
+    """Lowest held-out loss."""
+    return float(min(point["held_out"][HELD_OUT]["loss"] for point in result["curve"]))
+
+
+def reached(result: Mapping[str, Any], loss: float, what: str = "step") -> float:
+    """At which step, or second, the held-out loss came down to `loss`, between evaluations by a straight line."""
+    before = None
+    for point in result["curve"]:
+        here = (point["held_out"][HELD_OUT]["loss"], point[what])
+        if here[0] <= loss:
+            if before is None:
+                return float(here[1])
+            share = (before[0] - loss) / (before[0] - here[0])
+            return float(before[1] + share * (here[1] - before[1]))
+        before = here
+    return float("inf")
+
+
+def _steps(values: Sequence[float]) -> str:
+    return spread(values, 0) if max(values) < float("inf") else "not reached"

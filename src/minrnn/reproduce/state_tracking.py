@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ._contest import Contest, Contestant
+from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
+from ._fit import Fit
+from ._judging import percent, solved
+
+TRAINED, LONGER = "lengths 1 to 40", "last of 256"
+TASKS = {"parity": "Z2", "S3": "S3", "A5": "A5"}
+SCRATCHPAD = "A5, scratchpad"
+LINEAR = ("mingru", "minlstm", "mamba", "attention")
+NONLINEAR = ("gru", "slstm")
+
+
+class StateTracking(Contest):
+    name = "state-tracking"
+    pictured = LONGER
+    claim = (
+        "A recurrence that is linear in its state, with a diagonal transition in (0, 1), cannot track state as a real "
+        "RNN does: not parity, and not words over A5 (an argument of readers: 'not a real RNN')."
+    )
+    source = "arXiv 2404.08819 (the bound), arXiv 2411.12537 (negative eigenvalues); the paper has no such experiment"
+    published = (
+        Published(
+            "parity, scaled, lengths 40 to 256: sLSTM / Mamba / Mamba [-1, 1] / DeltaNet [-1, 1]",
+            "1.000 / .000 / 1.000 / .982",
+            "others",
+        ),
+    )
+    differs = ByScale(
+        smoke="width 16, 20 steps, one seed: shows that it runs.",
+        cpu=(
+            "width 128, 2 layers without convolution or MLP, at most 1,000 steps of 64 words of length 1 to 40; A5 "
+            "from two generators, a 5-cycle and a 3-cycle, the product asked at every step (with one symbol for each "
+            "of the 60 elements even nn.GRU stays at chance in this time)."
+        ),
+        paper="width 128, 20,000 steps.",
+    )
+    minutes = ByScale(smoke=1, cpu=45, paper=10**4)
+    rule = (
+        "Solved is a product that is right after 256 steps, of models trained to length 40. Holds: none of mingru, "
+        "minlstm, mamba and attention solves parity or A5. In part: one of them solves one of the two. Positive "
+        "control: nn.GRU solves A5. Negative control: attention without positions, which cannot even count on words "
+        "this long, does not solve parity."
+    )
+
+    def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        everyone = [
+            Contestant("mingru", "mingru:forget_bias=?*2"),
+            Contestant("minlstm", "minlstm:forget_bias=?*2"),
+            Contestant("mamba", "mamba*2"),
+            Contestant("attention", "attention*2"),
+            Contestant("attention without positions", "attention:positions=none*2", family="attention"),
+            Contestant("gru", "gru*2"),
+            Contestant("slstm", "slstm*2"),
+            Contestant("deltanet", "deltanet*2"),
+            Contestant("signed", "signed*2"),
+            Contestant("nonlinear", "nonlinear*2"),
+        ]
+        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
+
+    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
+        if contestant.name == "attention without positions":
+            return setting == "parity"
+        return setting != SCRATCHPAD or contestant.name in ("mingru", "mamba", "attention", "gru")
+
+    def settings(self, scale: Scale) -> dict[str, Fit]:
+        fits = {task: self._fit(group, scale) for task, group in TASKS.items()}
+        a5 = fits["A5"]
+        return fits | {SCRATCHPAD: replace(a5, setting={**a5.setting, "scratchpad": True})}
+
+    def _fit(self, group: str, scale: Scale) -> Fit:
+        return Fit(
+            task="group words",
+            setting={"group": group, "shortest": 1, "longest": 40},
+            pattern="",
+            width=16 if scale == "smoke" else 128,
+            steps={"smoke": 20, "cpu": 1000, "paper": 20_000}[scale],
+            learning_rate=0.0,
+            weight_decay=0.0,
+            evaluate={TRAINED: {}},
+            test={LONGER: {"shortest": 256, "longest": 256, "asked": "last"}},
+            sequences=64 if scale == "smoke" else 512,
+            sequences_at_once=32,
+        )
+
+    def trial(self, scale: Scale) -> Fit | None:
+        if scale == "smoke":
+            return None
+        fit = self._fit("S3", "cpu")
+        return replace(fit, setting={**fit.setting, "longest": 10}, steps=200, test={}, evaluations=2)
+
+    def judge(self, results: Results) -> Verdict:
+        def scores(model: str, task: str) -> list[float]:
+            return results.scores(model, task, at=LONGER)
+
+        unsolved = {task: [model for model in LINEAR if not solved(scores(model, task))] for task in ("parity", "A5")}
+        all_fail = all(len(models) == len(LINEAR) for models in unsolved.values())
+        one_fails = any(len(models) == len(LINEAR) for models in unsolved.values())
+        models = list(dict.fromkeys(one.cell.model for one in results if one.cell.setting == "A5"))
+        words = "; ".join(
+            f"{task} after 256 steps: " + ", ".join(f"{model} {percent(scores(model, task))}" for model in models)
+            for task in ("parity", "A5")
+        )
+        gru, blind = scores("gru", "A5"), scores("attention without positions", "parity")
+        return Verdict(
+            "holds" if all_fail else "holds in part" if one_fails else "does not hold",
+            words,
+            Control("gru solves A5", percent(gru), solved(gru)),
+            Control("attention without positions does not solve parity", percent(blind), not solved(blind)),
+        )

@@ -1,0 +1,224 @@
+"""What a person relies on: nothing runs twice, nothing that ran is lost, and no verdict stands without its controls."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from minrnn.commands import main
+from minrnn.errors import UserError
+from minrnn.reproduce import _judging, load, names
+from minrnn.reproduce._contest import Contest, trials
+from minrnn.reproduce._experiment import (
+    SCALES,
+    Answer,
+    ByScale,
+    Cell,
+    Control,
+    Done,
+    Experiment,
+    Results,
+    Table,
+    Verdict,
+)
+from minrnn.reproduce._fit import Fit
+from minrnn.reproduce._run import Folder, run, summarize
+from minrnn.training._progress import Silent
+
+
+class Coins(Experiment):
+    """Cells that take no time; `broken` fail and `gone` end their process."""
+
+    name = "coins"
+    claim = "Heads."
+    source = "none"
+    differs = ByScale("", "", "")
+    minutes = ByScale(1.0, 1.0, 1.0)
+    rule = "Holds where all are heads."
+    models: Sequence[str] = ("a", "b")
+
+    def cells(self, scale: str, tuned: Results) -> Sequence[Cell]:
+        return [Cell(model, seed, options={"sides": 2}) for model in self.models for seed in (0, 1)]
+
+    def run(self, cell: Cell, watch: Any) -> dict[str, Any]:
+        watch(0.5, "in the air")
+        if cell.model == "broken":
+            raise RuntimeError("lost")
+        if cell.model == "gone":
+            raise SystemExit(3)
+        return {"scores": {"heads": 1.0}}
+
+    def judge(self, results: Results) -> Verdict:
+        heads = results.scores("a", at="heads")
+        control = Control("a is heads", str(heads), min(heads) == 1)
+        return Verdict("holds", "all are heads", control, Control("no edge", "none", True))
+
+    def table(self, results: Results) -> Table:
+        return Table(["model"], [[one.cell.model] for one in results])
+
+    def draw(self, results: Results, figure: Any) -> None:
+        figure.subplots().plot([0, 1])
+
+
+class MoreCoins(Coins):
+    models = ("a", "b", "c")
+
+
+class BrokenCoins(Coins):
+    models = ("broken", "gone", "a")
+
+
+def files(folder: Folder) -> dict[str, float]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.cells.iterdir()}
+
+
+def test_only_what_is_missing_is_run(tmp_path: Path) -> None:
+    assert run(Coins(), "cpu", tmp_path, 1, Silent()).answer == "holds"
+    first = files(Folder(tmp_path, Coins(), "cpu"))
+    assert set(first) == {"a-seed-0.json", "a-seed-1.json", "b-seed-0.json", "b-seed-1.json"}
+
+    more = Folder(tmp_path, MoreCoins(), "cpu")
+    run(MoreCoins(), "cpu", tmp_path, 1, Silent())
+    assert files(more).items() >= first.items() and len(files(more)) == 6
+    summary = json.loads(more.summary.read_text())
+    assert summary["verdict"] == "holds" and summary["seeds"] == [0, 1]
+    assert {"commit", "versions", "processor", "command", "controls", "minutes"} <= summary.keys()
+    assert more.picture.stat().st_size > 1000
+
+
+def test_a_cell_of_other_settings_is_run_again(tmp_path: Path) -> None:
+    run(Coins(), "cpu", tmp_path, 1, Silent())
+    folder = Folder(tmp_path, Coins(), "cpu")
+    record = json.loads((folder.cells / "a-seed-0.json").read_text())
+    (folder.cells / "a-seed-0.json").write_text(json.dumps(record | {"options": {"sides": 6}}))
+    with pytest.raises(UserError, match="a-seed-0 is missing or was run with other settings"):
+        folder.results()
+    before = files(folder)
+    run(Coins(), "cpu", tmp_path, 1, Silent())
+    after = files(folder)
+    assert {name for name in after if after[name] != before[name]} == {"a-seed-0.json"}
+
+
+def test_a_cell_that_fails_does_not_take_the_others_with_it(tmp_path: Path) -> None:
+    said: list[str] = []
+
+    class Listening(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    with pytest.raises(UserError, match=r"coins: [34] of 6 cells failed"):
+        run(BrokenCoins(), "cpu", tmp_path, 1, Listening())
+    assert any("RuntimeError: lost" in text for text in said)
+    assert any("ended with code 3" in text for text in said)
+    assert not Folder(tmp_path, BrokenCoins(), "cpu").summary.exists()
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    run(Coins(), "cpu", tmp_path, 1, Silent())
+    folder = Folder(tmp_path, Coins(), "cpu")
+    (folder.cells / "a-seed-1.json").write_text('{"experiment": "co')
+    with pytest.raises(UserError, match=r"a-seed-1\.json is not a JSON file"):
+        summarize(folder)
+
+
+@pytest.mark.parametrize("answer", ["holds", "does not hold", "holds in part"])
+def test_without_its_controls_a_verdict_says_nothing(answer: Answer) -> None:
+    class Missed(Coins):
+        def judge(self, results: Results) -> Verdict:
+            return Verdict(answer, "so it is", Control("is met", "yes", True), Control("is missed", "no", False))
+
+    verdict = Missed().verdict(Results([]))
+    assert verdict.answer == "undecidable at this scale" and "is missed" in verdict.because
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_experiment_says_all_that_it_must_before_it_runs(name: str) -> None:
+    experiment = load(name)
+    assert experiment.name == name
+    assert experiment.claim and experiment.source and "Positive control" in experiment.rule
+    assert "Negative control" in experiment.rule
+    for scale in SCALES:
+        assert experiment.differs[scale] and experiment.minutes[scale] > 0
+    assert experiment.minutes["smoke"] <= 1 and experiment.minutes["cpu"] <= 75
+    for scale in SCALES[:2]:
+        tuning = experiment.tuning(scale)
+        cells = [*tuning, *experiment.cells(scale, chosen_blindly(tuning))]
+        assert len({cell.key.lower() for cell in cells}) == len(cells)  # a file each, on any file system
+        for cell in cells:
+            assert json.loads(json.dumps(dict(cell.options))) == dict(cell.options)
+
+
+def chosen_blindly(tuning: Sequence[Cell]) -> Results:
+    """As if all trials ended alike."""
+    return Results(Done(cell, {"losses": {"held out": 1.0}}) for cell in tuning)
+
+
+def test_every_model_has_as_many_trials_and_the_best_is_taken() -> None:
+    experiment = load("selective-copy")
+    assert isinstance(experiment, Contest)
+    tuning = experiment.tuning("cpu")
+    families = {cell.model for cell in tuning}
+    assert len(tuning) == 4 * len(families)
+    best = trials("mingru:forget_bias=?")[1]
+    tuned = Results(
+        Done(cell, {"losses": {"held out": 0.1 if cell.setting == best.setting else float("nan")}}) for cell in tuning
+    )
+    for cell in experiment.cells("cpu", tuned):
+        if "mingru" in cell.model:
+            fit = Fit.from_json(cell.options)
+            assert fit.learning_rate == best.learning_rate and f"forget_bias={best.forget_bias}" in fit.pattern
+    assert "?" not in "".join(Fit.from_json(cell.options).pattern for cell in experiment.cells("cpu", tuned))
+
+
+def test_the_words_of_the_rules() -> None:
+    assert _judging.solved([0.995, 0.2, 0.99]) and not _judging.solved([0.995, 0.2, 0.98])
+    assert _judging.better([3, 4], [1, 2.9]) and not _judging.better([3, 4], [1, 3])
+    assert _judging.matches([1.0, 1.2], [1.09], 0.02) and not _judging.matches([1.0, 1.2], [1.13], 0.02)
+    assert _judging.percent([0.5, 0.75]) == "62.5 (50.0 to 75.0)" and _judging.percent([1.0]) == "100.0"
+
+
+def test_the_command_runs_an_experiment_and_goes_on_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["reproduce", "parameters", "--scale", "cpu", "--results", str(tmp_path)]
+    assert main(command) == 0
+    assert capsys.readouterr().out.startswith("parameters: holds (8 of 8 shares agree)")
+    before = files(Folder(tmp_path, load("parameters"), "cpu"))
+    assert main(command) == 0
+    assert files(Folder(tmp_path, load("parameters"), "cpu")) == before
+
+
+def test_the_report_has_every_experiment_and_what_is_recorded(tmp_path: Path) -> None:
+    results, page = tmp_path / "results", tmp_path / "docs" / "page.md"
+    assert main(["reproduce", "parameters", "--scale", "cpu", "--results", str(results)]) == 0
+    (results / "answer.md").write_text("Almost.")
+    assert main(["reproduce", "report", "--results", str(results), "--page", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("# The paper, reproduced\n\nAlmost.\n")
+    assert all(f"\n## {name}\n" in text for name in names())
+    assert "**Verdict: holds.** 8 of 8 shares agree." in text
+    assert (page.parent / "../results/parameters/cpu/picture.png").exists()
+    assert "../results/parameters/cpu/picture.png" in text
+    assert "Not recorded yet" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["spede"], "there is no experiment 'spede'; there are speed,"),
+        (["parameters", "--scale", "huge"], "minrnn reproduce --help"),
+        ([], "minrnn reproduce --help"),
+    ],
+)
+def test_misuse_ends_in_one_line(
+    arguments: list[str], problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["reproduce", *arguments, "--results", str(tmp_path)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert problem in error and "\n" not in error
+
+
+def test_the_smallest_scale_decides_nothing(tmp_path: Path) -> None:
+    assert run(Coins(), "smoke", tmp_path, 1, Silent()).answer == "undecidable at this scale"

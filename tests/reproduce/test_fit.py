@@ -1,0 +1,130 @@
+"""The loop that all tasks are learned with."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from minrnn.reproduce import tasks
+from minrnn.reproduce._fit import Fit, SequenceModel, evaluate, train
+from minrnn.reproduce.gradients import by_distance
+from minrnn.reproduce.scaling import Scaling
+from minrnn.reproduce.shakespeare import reached
+
+PARITY = Fit(
+    task="group words",
+    setting={"group": "Z2", "shortest": 1, "longest": 8},
+    pattern="gru*1",
+    width=32,
+    steps=150,
+    learning_rate=1e-2,
+    evaluate={"trained length": {}},
+    test={"longer": {"shortest": 20, "longest": 20, "asked": "last"}},
+    sequences=128,
+    evaluations=5,
+)
+
+
+def silent(done: float, words: str) -> None:
+    """Watches nothing."""
+
+
+def test_a_network_that_sees_its_state_learns_parity_and_the_same_seed_learns_the_same() -> None:
+    _, result = train(PARITY, 0, silent)
+    assert result["scores"]["trained length"] > 0.99 and result["scores"]["longer"] > 0.9
+    assert [point["step"] for point in result["curve"]] == [30, 60, 90, 120, 150]
+    assert result["parameters"] == sum(
+        p.numel() for p in SequenceModel(tasks.make(PARITY.task, PARITY.setting), PARITY).parameters()
+    )
+    _, again = train(PARITY, 0, silent)
+    assert again["scores"] == result["scores"] and again["losses"] == result["losses"]
+    _, other = train(PARITY, 1, silent)
+    assert other["losses"] != result["losses"]
+    json.dumps(result, allow_nan=False)
+
+
+def test_training_stops_when_it_is_enough() -> None:
+    _, result = train(replace(PARITY, enough=0.5), 0, silent)
+    assert result["steps"] == 60 and len(result["curve"]) == 2
+
+
+def test_a_fit_comes_back_from_json() -> None:
+    fit = replace(PARITY, betas=(0.8, 0.95))
+    assert Fit.from_json(json.loads(json.dumps(fit.to_json()))) == fit
+
+
+def test_real_targets_are_right_within_the_tolerance_of_their_task() -> None:
+    fit = Fit("adding", {"length": 10}, "mingru*1", 8, 1, 1e-3, sequences=400, sequences_at_once=400)
+    task = tasks.make(fit.task, fit.setting)
+    model = SequenceModel(task, fit).eval()
+    torch.nn.init.zeros_(model.head.weight)
+    torch.nn.init.ones_(model.head.bias)
+    measured = evaluate(model, task, fit)
+    sums = torch.cat([batch.targets for batch in task.held_out(400, 400)]).flatten()
+    assert measured["loss"] == pytest.approx((sums - 1).square().mean().item(), rel=1e-5)
+    assert measured["score"] == pytest.approx(((sums - 1).abs() <= 0.04).float().mean().item())
+
+
+def test_gradients_by_distance_are_those_of_the_chain_rule() -> None:
+    fit = Fit("adding", {"length": 33}, "mingru:expansion=1*1", 4, steps=1, learning_rate=1e-3)
+    task = tasks.make(fit.task, fit.setting)
+    model = SequenceModel(task, fit)
+    with torch.no_grad():  # a gate that is the same at all steps: each step multiplies by 1 - z
+        weight, bias = model.stack.blocks[0].mixer.cell.projection.parameters()  # type: ignore[union-attr]
+        weight[:4], bias[:4] = 0, -1.0
+    found = by_distance(model, fit)
+    # The residual reaches the last step alone; the others differ by powers of what a step keeps.
+    keeps = 1 - torch.sigmoid(torch.tensor(-1.0)).item()
+    near, far = found["distances"].index(4), found["distances"].index(32)
+    assert found["relative"][far] / found["relative"][near] == pytest.approx(keeps**28, rel=0.5)
+
+
+def test_where_a_loss_is_reached_lies_between_evaluations() -> None:
+    curve = [
+        {"step": step, "held_out": {"held out": {"loss": loss}}} for step, loss in ((10, 3.0), (20, 2.0), (30, 1.5))
+    ]
+    assert reached({"curve": curve}, 1.75) == 25
+    assert reached({"curve": curve}, 1.0) == float("inf")
+    assert reached({"curve": curve}, 3.5) == 10
+
+
+def test_models_of_one_size_in_the_scaling_experiment_have_alike_many_parameters() -> None:
+    experiment = Scaling()
+    for fit in experiment.settings("cpu").values():
+        counts = []
+        for one in experiment.contestants("cpu"):
+            task = tasks.make("text", {"source": "python-docs"})
+            pattern = one.pattern.replace("forget_bias=?", "forget_bias=0")
+            model = SequenceModel(task, replace(fit, pattern=pattern))
+            counts.append(sum(parameter.numel() for parameter in model.parameters()))
+        assert max(counts) / min(counts) < 1.05
+
+
+def test_windows_of_trajectories_have_the_return_that_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    from minrnn.reproduce.tasks import trajectories
+
+    rng = np.random.default_rng(0)
+    episodes = [
+        trajectories.Episode(
+            rng.normal(size=(L, 3)).astype(np.float32),
+            rng.uniform(-1, 1, (L, 2)).astype(np.float32),
+            np.full(L, reward, dtype=np.float32),
+        )
+        for L, reward in ((30, 1.0), (7, 2.0), (25, 1e4))
+    ]
+    monkeypatch.setattr(trajectories, "read", lambda body: episodes)
+    task = trajectories.Trajectories(body="hopper test", context=10)
+    monkeypatch.setitem(trajectories.REFERENCE, "hopper test", trajectories.REFERENCE["hopper"])
+    assert [one.score for one in trajectories.chosen(task)] == [30, 14]  # 25,000 times ten is above 60 points
+    batch = task.batch(np.random.default_rng(1), 64)
+    assert batch.inputs.shape == (64, 10, 1 + 3 + 2) and len(batch.targets) == int(batch.scored.sum())
+    at = 0
+    for inputs, scored in zip(batch.inputs, batch.scored, strict=True):
+        L = int(scored.sum())
+        to_come = inputs[:L, 0] * 1000
+        assert (to_come.diff() < 0).all() and torch.allclose(inputs[1:L, 4:], batch.targets[at : at + L - 1])
+        at += L
