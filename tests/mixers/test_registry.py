@@ -25,7 +25,12 @@ def test_options_reach_the_mixer() -> None:
 
 def test_options_and_their_defaults() -> None:
     assert options("gilr") == {"expansion": 1.0, "bias": True}
-    assert options("mingru") == options("gilr") | {"activation": "identity", "gate_mlp": 0.0, "logspace": False}
+    assert options("mingru") == options("gilr") | {
+        "activation": "identity",
+        "forget_bias": 0.0,
+        "gate_mlp": 0.0,
+        "logspace": False,
+    }
     assert options("minlstm") == options("mingru") | {"normalize": True}
 
 
@@ -43,6 +48,15 @@ def test_forget_bias_is_added_to_the_forget_gates_alone() -> None:
     assert torch.equal(difference.round(), torch.tensor([3.0] * 5 + [0.0] * 10))
 
 
+def test_forget_bias_of_mingru_is_taken_from_its_gate() -> None:
+    torch.manual_seed(0)
+    plain = MinGRUMixer(5)
+    torch.manual_seed(0)
+    raised = MinGRUMixer(5, forget_bias=3.0)
+    difference = raised.cell.projection.bias - plain.cell.projection.bias
+    assert torch.equal(difference.round(), torch.tensor([-3.0] * 5 + [0.0] * 5))
+
+
 def test_weight_decay_spares_gates_and_biases() -> None:
     mixer = MinGRUMixer(5)
     spared = {name for name, p in mixer.named_parameters() if getattr(p, "no_weight_decay", False)}
@@ -58,7 +72,7 @@ def test_weight_decay_spares_gates_and_biases() -> None:
         (
             "mingru",
             {"normalize": True},
-            "mixer 'mingru' has no option 'normalize'; it has expansion, activation, bias, ",
+            "mixer 'mingru' has no option 'normalize'; it has expansion, activation, forget_bias, bias, ",
         ),
         ("mingru", {"expansion": "wide"}, "option expansion of mixer 'mingru' is 'wide'; expected float"),
         ("mingru", {"expansion": True}, "option expansion of mixer 'mingru' is True; expected float"),

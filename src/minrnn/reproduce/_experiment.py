@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -56,8 +57,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Its name, which is that of its file."""
-        words = [self.model, self.setting, f"seed {self.seed}"]
-        return "-".join("".join(c if c.isalnum() or c in ".=" else "-" for c in word) for word in words if word)
+        return "-".join(re.findall(r"-?[\w.]+", f"{self.model} {self.setting} seed {self.seed}"))
 
 
 @dataclass(frozen=True)
