@@ -83,6 +83,7 @@ def environment() -> dict[str, Any]:
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in packages},
         "processor": _processor(),
+        "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
         "system": platform.platform(),
         "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},

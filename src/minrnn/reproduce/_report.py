@@ -94,7 +94,7 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     versions = "; ".join(", ".join(f"{name} {one}" for name, one in each.items()) for each in summary["versions"])
     yield (
         f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; commit "
-        f"{', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {', '.join(summary['processor'])}, "
+        f"{', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {', '.join(summary['processor'])} with {', '.join(summary['instructions'])}, "
         f"{', '.join(summary['date'])}."
     )
     yield ""

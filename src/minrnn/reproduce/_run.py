@@ -147,7 +147,8 @@ def summarize(folder: Folder) -> Verdict:
         "table": asdict(table),
         "minutes": round(sum(record["seconds"] for record in records) / 60, 1),
     } | {
-        key: _all_of(record[key] for record in records) for key in ("commit", "versions", "processor", "system", "date")
+        key: _all_of(record[key] for record in records)
+        for key in ("commit", "versions", "processor", "instructions", "system", "date")
     }
     write_json(folder.summary, summary)
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=120)
