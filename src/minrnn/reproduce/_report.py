@@ -90,11 +90,11 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     yield ""
     yield f"![{experiment.name}]({os.path.relpath(folder.picture, page)})"
     yield ""
-    seeds = ", ".join(map(str, summary["seeds"]))
     versions = "; ".join(", ".join(f"{name} {one}" for name, one in each.items()) for each in summary["versions"])
+    machine = f"{', '.join(summary['processor'])} with {', '.join(summary['instructions'])}"
     yield (
-        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; commit "
-        f"{', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {', '.join(summary['processor'])} with {', '.join(summary['instructions'])}, "
+        f"`{summary['command']}`: seeds {', '.join(map(str, summary['seeds']))}; {summary['minutes']:g} minutes of runs; "
+        f"commit {', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {machine}; "
         f"{', '.join(summary['date'])}."
     )
     yield ""
