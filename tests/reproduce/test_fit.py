@@ -69,6 +69,21 @@ def test_real_targets_are_right_within_the_tolerance_of_their_task() -> None:
     assert measured["score"] == pytest.approx(((sums - 1).abs() <= 0.04).float().mean().item())
 
 
+def test_a_whole_word_is_right_where_all_its_products_are() -> None:
+    by_steps = {"group": "Z2", "shortest": 3, "longest": 3}
+    fit = Fit("group words", by_steps, "mingru*1", 8, 1, 1e-3, sequences=400)
+    task = tasks.make(fit.task, by_steps)
+    model = SequenceModel(task, fit).eval()
+    torch.nn.init.zeros_(model.head.weight)
+    with torch.no_grad():
+        model.head.bias[:] = torch.tensor(
+            [1.0, 0.0]
+        )  # it always answers 0: right for a product in two, a word in eight
+    assert evaluate(model, task, fit)["score"] == pytest.approx(1 / 2, abs=0.06)
+    whole = tasks.make(fit.task, {**by_steps, "whole": True})
+    assert evaluate(model, whole, fit)["score"] == pytest.approx(1 / 8, abs=0.06)
+
+
 def test_gradients_by_distance_are_those_of_the_chain_rule() -> None:
     fit = Fit("adding", {"length": 33}, "mingru:expansion=1*1", 4, steps=1, learning_rate=1e-3)
     task = tasks.make(fit.task, fit.setting)

@@ -130,17 +130,20 @@ def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, A
 
 @torch.no_grad()
 def evaluate(model: SequenceModel, task: tasks.Task, fit: Fit) -> dict[str, float]:
-    """Mean loss, and the share of scored steps that are right."""
-    loss = right = count = 0.0
+    """Mean loss, and the share of scored steps, or of whole sequences, that are right."""
+    losses, right, count = [], [], 0
     for inputs, scored, targets in task.held_out(fit.sequences, fit.sequences_at_once):
         outputs = model(inputs, scored)
-        loss += _loss(outputs, targets).item() * len(targets)
-        if task.real_targets:
-            right += ((outputs - targets).abs() <= task.tolerance).all(dim=-1).sum().item()
-        else:
-            right += (outputs.argmax(-1) == targets).sum().item()
+        losses.append(_loss(outputs, targets).item() * len(targets))
         count += len(targets)
-    return {"loss": loss / count, "score": right / count}
+        if task.real_targets:
+            hits = ((outputs - targets).abs() <= task.tolerance).all(dim=-1)
+        else:
+            hits = outputs.argmax(-1) == targets
+        if task.whole:
+            hits = torch.stack([row.all() for row in hits.split(scored.sum(dim=1).tolist())])
+        right.append(hits)
+    return {"loss": sum(losses) / count, "score": torch.cat(right).double().mean().item()}
 
 
 def _loss(outputs: Tensor, targets: Tensor) -> Tensor:

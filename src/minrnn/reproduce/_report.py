@@ -92,8 +92,9 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     yield ""
     versions = "; ".join(", ".join(f"{name} {one}" for name, one in each.items()) for each in summary["versions"])
     machine = f"{', '.join(summary['processor'])} with {', '.join(summary['instructions'])}"
+    seeds = ", ".join(map(str, summary["seeds"]))
     yield (
-        f"`{summary['command']}`: seeds {', '.join(map(str, summary['seeds']))}; {summary['minutes']:g} minutes of runs; "
+        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; "
         f"commit {', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {machine}; "
         f"{', '.join(summary['date'])}."
     )

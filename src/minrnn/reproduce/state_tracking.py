@@ -35,7 +35,8 @@ class StateTracking(Contest):
         cpu=(
             "width 128, 2 layers without convolution or MLP, at most 1,000 steps of 64 words of length 1 to 40; A5 "
             "from two generators, a 5-cycle and a 3-cycle, the product asked at every step (with one symbol for each "
-            "of the 60 elements even nn.GRU stays at chance in this time)."
+            "of the 60 elements even nn.GRU stays at chance in this time). With a scratchpad, all 256 products must "
+            "be right."
         ),
         paper="width 128, 20,000 steps.",
     )
@@ -70,7 +71,8 @@ class StateTracking(Contest):
     def settings(self, scale: Scale) -> dict[str, Fit]:
         fits = {task: self._fit(group, scale) for task, group in TASKS.items()}
         a5 = fits["A5"]
-        return fits | {SCRATCHPAD: replace(a5, setting={**a5.setting, "scratchpad": True})}
+        longer = {LONGER: {**a5.test[LONGER], "asked": "every", "whole": True}}
+        return fits | {SCRATCHPAD: replace(a5, setting={**a5.setting, "scratchpad": True}, test=longer)}
 
     def _fit(self, group: str, scale: Scale) -> Fit:
         return Fit(

@@ -29,6 +29,8 @@ class Task(ABC):
     real_targets: ClassVar[bool] = False
     tolerance: ClassVar[float] = 0.0
     """How far from a real target an output may be and count as right."""
+    whole: bool = False
+    """Whether a sequence is right only where all its steps are; else every step counts for itself."""
 
     @abstractmethod
     def batch(self, rng: np.random.Generator, size: int) -> Batch:

@@ -29,8 +29,9 @@ class GroupWords(Task):
         shortest, longest: length of the words; one for each batch.
         asked: the product at "every" step, or at the "last" alone.
         scratchpad: each generator is followed by the product so far, written out as a token; the model predicts it at
-            the generator. It is given what it should have written: it would be right on its own exactly where all
-            products of the word are right, which is what "last" then scores.
+            the generator, and is given what it should have written.
+        whole: a word is right only where all its products are. With a scratchpad that is so exactly where the model
+            would have been right while reading its own writing.
     """
 
     group: Literal["Z2", "S3", "A5"] = "A5"
@@ -38,6 +39,7 @@ class GroupWords(Task):
     longest: int = 40
     asked: Literal["every", "last"] = "every"
     scratchpad: bool = False
+    whole: bool = False
 
     @property
     def inputs(self) -> int:  # type: ignore[override]
