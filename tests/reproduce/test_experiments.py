@@ -194,6 +194,7 @@ def test_the_report_has_every_experiment_and_what_is_recorded(tmp_path: Path) ->
     results, page = tmp_path / "results", tmp_path / "docs" / "page.md"
     assert main(["reproduce", "parameters", "--scale", "cpu", "--results", str(results)]) == 0
     (results / "answer.md").write_text("Almost.")
+    (results / "filters" / "cpu" / "cells").mkdir(parents=True)  # begun, and not finished
     assert main(["reproduce", "report", "--results", str(results), "--page", str(page)]) == 0
     text = page.read_text()
     assert text.startswith("# The paper, reproduced\n\nAlmost.\n")

@@ -56,7 +56,6 @@ class Contestant:
 
     name: str
     pattern: str
-    seeds: Sequence[int] = SEEDS
     family: str = ""
     """The contestant whose trials it takes over; empty: its own."""
 
@@ -80,15 +79,17 @@ class Contest(Experiment):
         """The fits that each contestant does, by name, with learning rate and pattern still open."""
 
     @abstractmethod
-    def trial(self, scale: Scale) -> Fit | None:
-        """The short fit of the tuning; None leaves all at the middle of the grid."""
+    def trial(self) -> Fit | None:
+        """The short fit of the tuning at scale cpu and beyond; None leaves all at the middle of the grid."""
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
-        """Whether a contestant runs in a setting."""
-        return True
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        """With which seeds a contestant runs in a setting, at scale cpu and beyond: several where it bears on the
+        verdict, one where it is shown beside it, none where it takes no part.
+        """
+        return SEEDS
 
     def tuning(self, scale: Scale) -> Sequence[Cell]:
-        fit = self.trial(scale)
+        fit = None if scale == "smoke" else self.trial()
         if fit is None:
             return []
         return [
@@ -117,8 +118,7 @@ class Contest(Experiment):
             Cell(one.name, seed, setting, self.chosen(one, tuned).apply(replace(fit, pattern=one.pattern)).to_json())
             for setting, fit in self.settings(scale).items()
             for one in self.contestants(scale)
-            if self.takes_part(one, setting, scale)
-            for seed in one.seeds
+            for seed in self.seeds(one, setting)[: 1 if scale == "smoke" else None]
         ]
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:

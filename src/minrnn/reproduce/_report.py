@@ -20,7 +20,7 @@ ANSWER = "answer.md"
 def write_report(results: Path, page: Path) -> None:
     """Write the page from what is recorded at scale `cpu`, judging it anew."""
     folders = [Folder(results, load(name), "cpu") for name in names()]
-    verdicts = {folder.experiment.name: summarize(folder) if folder.cells.is_dir() else None for folder in folders}
+    verdicts = {folder.experiment.name: summarize(folder) if folder.complete() else None for folder in folders}
     answer = results / ANSWER
     parts = ["# The paper, reproduced", ""]
     if answer.exists():

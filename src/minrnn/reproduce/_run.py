@@ -51,6 +51,11 @@ class Folder:
             return tuning, False
         return tuning + list(self.experiment.cells(self.scale, tuned)), True
 
+    def complete(self) -> bool:
+        """Whether there is nothing left to run."""
+        cells, all_known = self.plan()
+        return all_known and not self.read(cells)[1]
+
     def results(self) -> Results:
         """Everything recorded but the tuning. Raises UserError where something is missing."""
         cells, complete = self.plan()

@@ -52,7 +52,7 @@ class Energy(Contest):
             "mamba": "mamba*2",
             "attention": "attention*2",
         }
-        return [Contestant(name, pattern, seeds=(0,)) for name, pattern in patterns.items()]
+        return [Contestant(name, pattern) for name, pattern in patterns.items()]
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         from .shakespeare import TEXT, Shakespeare
@@ -60,7 +60,10 @@ class Energy(Contest):
         fit = Shakespeare().settings("smoke" if scale == "smoke" else "cpu")[TEXT]
         return {"": fit if scale == "smoke" else replace(fit, width=128, dropout=0.1, steps=500, evaluations=20)}
 
-    def trial(self, scale: Scale) -> Fit | None:
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        return (0,)
+
+    def trial(self) -> Fit | None:
         return None
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:

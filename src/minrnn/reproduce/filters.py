@@ -47,8 +47,8 @@ class Filters(Contest):
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
         return [
-            Contestant("mingru", "mingru:expansion=2*3", seeds=(0,)),
-            Contestant("minlstm", "minlstm:expansion=2*3", seeds=(0,)),
+            Contestant("mingru", "mingru:expansion=2*3"),
+            Contestant("minlstm", "minlstm:expansion=2*3"),
         ]
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
@@ -57,7 +57,10 @@ class Filters(Contest):
         fit = Shakespeare().settings("smoke" if scale == "smoke" else "cpu")[TEXT]
         return {"": replace(fit, steps=min(fit.steps, 400), evaluations=2)}
 
-    def trial(self, scale: Scale) -> Fit | None:
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        return (0,)
+
+    def trial(self) -> Fit | None:
         return None
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:

@@ -39,14 +39,13 @@ class Gates(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        everyone = [
-            Contestant(LINEAR, "mingru:expansion=4,forget_bias=?*2", seeds=(*SEEDS, 3, 4, 5)),
+        return [
+            Contestant(LINEAR, "mingru:expansion=4,forget_bias=?*2"),
             Contestant(EQUAL, "mingru:expansion=3.67,gate_mlp=1,forget_bias=?*2"),
             Contestant(WIDE, "mingru:expansion=4,gate_mlp=1,forget_bias=?*2", family=EQUAL),
             Contestant("linear, 1 layer", "mingru:expansion=4,forget_bias=?", family=LINEAR),
             Contestant("MLP, 1 layer", "mingru:expansion=4,gate_mlp=1,forget_bias=?", family=EQUAL),
         ]
-        return [replace(one, seeds=one.seeds[::3][:2]) for one in everyone] if scale == "smoke" else everyone
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         copy = Fit(
@@ -74,12 +73,12 @@ class Gates(Contest):
         )
         return {COPY: copy, TEXT: text}
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
-        return setting == COPY or "1 layer" not in contestant.name
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        if contestant.name == LINEAR and setting == COPY:
+            return *SEEDS, 3, 4, 5
+        return SEEDS if setting == COPY or "1 layer" not in contestant.name else ()
 
-    def trial(self, scale: Scale) -> Fit | None:
-        if scale == "smoke":
-            return None
+    def trial(self) -> Fit | None:
         return replace(self.settings("cpu")[COPY], setting={"length": 32, "tokens": 4}, steps=500, evaluations=2)
 
     def judge(self, results: Results) -> Verdict:

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._contest import Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
 from ._judging import better, percent
@@ -44,15 +44,14 @@ class ListOpsBlocks(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        everyone = [
+        return [
             Contestant("minlstm", "minlstm:forget_bias=?*3"),
             Contestant("minlstm 1 layer", "minlstm:forget_bias=?", family="minlstm"),
             Contestant("minlstm wider", "minlstm:forget_bias=?,expansion=3.02*3", family="minlstm"),
         ]
-        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
-        return contestant.name == "minlstm" or setting == "alone"
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        return SEEDS if contestant.name == "minlstm" or setting == "alone" else ()
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         shortest, longest, trees = {"smoke": (10, 20, 500), "cpu": (10, 100, 40_000), "paper": (500, 2000, 96_000)}[
@@ -72,9 +71,7 @@ class ListOpsBlocks(Contest):
         )
         return {block: replace(fit, conv=conv, mlp=mlp) for block, (conv, mlp) in BLOCKS.items()}
 
-    def trial(self, scale: Scale) -> Fit | None:
-        if scale == "smoke":
-            return None
+    def trial(self) -> Fit | None:
         fit = self.settings("cpu")["alone"]
         return replace(fit, setting={**fit.setting, "longest": 50}, steps=300, evaluations=2)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._contest import Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
 from ._judging import mean, percent, solved, spread
@@ -43,7 +43,7 @@ class LongRange(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        everyone = [
+        return [
             Contestant("mingru", "mingru:expansion=2,forget_bias=?*2"),
             Contestant("minlstm", "minlstm:expansion=2,forget_bias=?*2"),
             Contestant("gru", "gru:expansion=2*2"),
@@ -52,10 +52,11 @@ class LongRange(Contest):
             Contestant("attention rotary", "attention*2", family="attention none"),
             Contestant("attention window 16", "attention:window=16*2", family="attention none"),
         ]
-        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
-        return setting == ADDING or contestant.name != "attention window 16"
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        if setting == ADDING:
+            return SEEDS if contestant.name in ("mingru", "minlstm", "gru", "attention window 16") else (0,)
+        return (0,) if contestant.name != "attention window 16" else ()
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         length, memory = {"smoke": (40, 10), "cpu": (400, 100), "paper": (600, 1000)}[scale]
@@ -79,9 +80,7 @@ class LongRange(Contest):
         copy = replace(digits, task="copy memory", setting={"length": memory}, batch=64)
         return {ADDING: fit, COPY: copy, DIGITS: digits}
 
-    def trial(self, scale: Scale) -> Fit | None:
-        if scale == "smoke":
-            return None
+    def trial(self) -> Fit | None:
         return replace(self.settings("cpu")[ADDING], setting={"length": 100}, steps=400, test={}, evaluations=2)
 
     def judge(self, results: Results) -> Verdict:

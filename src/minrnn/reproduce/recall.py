@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._contest import Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
 from ._judging import better, percent, solved
@@ -12,6 +12,7 @@ TRAINED, LONGER = "trained length", "twice the length"
 FOUR, EIGHT = "MQAR, 4 pairs", "MQAR, 8 pairs"
 BEFORE, AFTER = "question before", "question after"
 COPYING = "copying"
+NARROW = "8 pairs, width 32"
 WIDTHS = (32, 128, 256)  # beside 64
 
 
@@ -46,7 +47,7 @@ class Recall(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        everyone = [
+        return [
             Contestant("attention", "attention*2"),
             Contestant("mingru", "mingru:forget_bias=?*2"),
             Contestant("minlstm", "minlstm:forget_bias=?*2"),
@@ -58,16 +59,16 @@ class Recall(Contest):
             Contestant("attention alibi", "attention:positions=alibi*2", family="attention"),
             Contestant("attention none", "attention:positions=none*2", family="attention"),
         ]
-        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
-        if contestant.name in ("attention alibi", "attention none"):
-            return setting == COPYING
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        name = contestant.name
+        if name in ("attention alibi", "attention none"):
+            return (0,) if setting == COPYING else ()
         if "width" in setting:
-            return contestant.name == "mingru"
+            return () if name != "mingru" else SEEDS if setting == NARROW else (0,)
         if setting in (BEFORE, AFTER):
-            return contestant.name in ("attention", "mingru", "minlstm", "gru", "mingru, attention")
-        return setting != COPYING or contestant.name not in ("attention, mingru", "deltanet")
+            return SEEDS if name in ("attention", "mingru", "minlstm") else ()
+        return SEEDS if setting == EIGHT else (0,)
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         fit = Fit(
@@ -96,11 +97,9 @@ class Recall(Contest):
             test={LONGER: {"shortest": 40, "longest": 40}},
         )
         widths = {f"8 pairs, width {width}": replace(eight, width=width) for width in WIDTHS}
-        return {FOUR: fit, EIGHT: eight, **asked, COPYING: copying, **({} if scale == "smoke" else widths)}
+        return {FOUR: fit, EIGHT: eight, **asked, COPYING: copying, **widths}
 
-    def trial(self, scale: Scale) -> Fit | None:
-        if scale == "smoke":
-            return None
+    def trial(self) -> Fit | None:
         fit = self.settings("cpu")[FOUR]
         return replace(fit, setting={**fit.setting, "length": 32}, steps=500, evaluations=2)
 
@@ -127,9 +126,7 @@ class Recall(Contest):
             + (" (better before)" if better(scores(model, BEFORE), scores(model, AFTER)) else "")
             for model in ("mingru", "minlstm", "attention")
         )
-        small = (
-            scores("mingru", "8 pairs, width 32") if any("width 32" in one.cell.setting for one in results) else [0.0]
-        )
+        small = scores("mingru", NARROW)
         return Verdict(
             "holds" if both else "holds in part" if bought else "does not hold",
             f"{words}. One question over 16 pairs: {asked}",

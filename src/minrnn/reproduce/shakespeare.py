@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ._contest import Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
 from ._judging import matches, mean, spread
@@ -56,15 +56,14 @@ class Shakespeare(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        everyone = [
+        return [
             Contestant("mingru", "mingru:expansion=2,forget_bias=?*3"),
             Contestant("minlstm", "minlstm:expansion=2,forget_bias=?*3"),
             Contestant("mamba", "mamba*3"),
             Contestant("attention", "attention*3"),
             Contestant(PLAIN, "attention*3", family="attention"),
-            Contestant("mingru alone, 1 layer", "mingru:expansion=2,forget_bias=?", seeds=(0,), family="mingru"),
+            Contestant("mingru alone, 1 layer", "mingru:expansion=2,forget_bias=?", family="mingru"),
         ]
-        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         fit = Fit(
@@ -92,9 +91,7 @@ class Shakespeare(Contest):
 
     def cells(self, scale: Scale, tuned: Results) -> Sequence[Any]:
         return [
-            replace(cell, options={**cell.options, **self._block(cell.model)})
-            for cell in super().cells(scale, tuned)
-            if cell.setting == TEXT or cell.seed == 0
+            replace(cell, options={**cell.options, **self._block(cell.model)}) for cell in super().cells(scale, tuned)
         ]
 
     def _block(self, model: str) -> Mapping[str, Any]:
@@ -102,12 +99,12 @@ class Shakespeare(Contest):
         changes: dict[str, dict[str, Any]] = {PLAIN: {"conv": 0}, "mingru alone, 1 layer": {"conv": 0, "mlp": 0.0}}
         return changes.get(model, {})
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
-        return setting == TEXT or "alone" not in contestant.name
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        if "alone" in contestant.name:
+            return (0,) if setting == TEXT else ()
+        return SEEDS if setting == TEXT else (0,)
 
-    def trial(self, scale: Scale) -> Fit | None:
-        if scale == "smoke":
-            return None
+    def trial(self) -> Fit | None:
         fit = self.settings("cpu")[TEXT]
         return replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ._contest import Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
 from ._judging import percent, solved
@@ -49,7 +49,7 @@ class StateTracking(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        everyone = [
+        return [
             Contestant("mingru", "mingru:forget_bias=?*2"),
             Contestant("minlstm", "minlstm:forget_bias=?*2"),
             Contestant("mamba", "mamba*2"),
@@ -61,12 +61,13 @@ class StateTracking(Contest):
             Contestant("signed", "signed*2"),
             Contestant("nonlinear", "nonlinear*2"),
         ]
-        return [replace(one, seeds=(0,)) for one in everyone] if scale == "smoke" else everyone
 
-    def takes_part(self, contestant: Contestant, setting: str, scale: Scale) -> bool:
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         if contestant.name == "attention without positions":
-            return setting == "parity"
-        return setting != SCRATCHPAD or contestant.name in ("mingru", "mamba", "attention", "gru")
+            return SEEDS if setting == "parity" else ()
+        if setting == SCRATCHPAD:
+            return (0,) if contestant.name in ("mingru", "mamba", "attention", "gru") else ()
+        return SEEDS if setting in ("parity", "A5") else (0,)
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         fits = {task: self._fit(group, scale) for task, group in TASKS.items()}
@@ -89,9 +90,7 @@ class StateTracking(Contest):
             sequences_at_once=32,
         )
 
-    def trial(self, scale: Scale) -> Fit | None:
-        if scale == "smoke":
-            return None
+    def trial(self) -> Fit | None:
         fit = self._fit("S3", "cpu")
         return replace(fit, setting={**fit.setting, "longest": 10}, steps=200, test={}, evaluations=2)
 
