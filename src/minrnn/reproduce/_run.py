@@ -101,7 +101,7 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
     states: dict[str, tuple[float, str]] = {}
     started: dict[str, float] = {}
     recent: deque[float] = deque(maxlen=20)
-    show.busy(f"{name}: {len(missing)} of {total} cells to run, at most {folder.experiment.minutes[scale]:g} minutes")
+    show.say(f"{name}: {len(missing)} of {total} cells to run, at most {folder.experiment.minutes[scale]:g} minutes")
     for event in run_cells(folder.experiment, missing, threads):
         if event is None:
             pass
