@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,23 @@ def test_lists_are_asked_for_at_their_last_word() -> None:
         text = [listops.WORDS[token] for token in inputs[: step + 1]]
         assert 10 <= len(text) <= 40 and set(inputs[step + 1 :]) <= {listops.PADDING}
         assert listops.value(listops.read(text)) == answer
+
+
+def test_drawn_trees_are_as_long_as_they_may_be_and_of_all_shapes() -> None:
+    rng = random.Random(0)
+    trees = [tree for _ in range(3000) if (tree := listops.draw(rng, 4, 40)) is not None]
+    lengths = [len(listops.written(tree)) for tree in trees]
+    assert max(lengths) == 40 and min(lengths) >= 4
+
+    def depth(tree: Any) -> int:
+        return 1 if isinstance(tree, int) else 1 + max(map(depth, tree[1]))
+
+    assert {depth(tree) for tree in trees} == {2, 3, 4}
+    flat = [tree for tree in trees if depth(tree) == 2]
+    # A list of n digits has probability 0.75^n / 9: few arguments are likely, and ten are seen.
+    sizes = Counter(len(tree[1]) for tree in flat)  # type: ignore[arg-type, index]
+    assert sizes[2] / len(flat) == pytest.approx(0.75**2 / sum(0.75**n for n in range(2, 11)), abs=0.05)
+    assert set(sizes) == set(range(2, 11))
 
 
 def test_lists_that_are_held_out_are_not_those_of_training() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -50,22 +51,37 @@ class ListOps(Task):
 @cache
 def drawn(task: ListOps, trees: int, seed: int) -> list[tuple[Tensor, int]]:
     """Tokens (T,) and the value of each tree."""
-    rng = np.random.default_rng([seed, trees])
+    rng = random.Random(f"{seed} {trees}")
     found: list[tuple[Tensor, int]] = []
     while len(found) < trees:
-        tree = draw(rng, task.depth)
-        words = written(tree)
-        if task.shortest <= len(words) <= task.longest:
+        tree = draw(rng, task.depth, task.longest)
+        words = [] if tree is None else written(tree)
+        if tree is not None and task.shortest <= len(words):
             found.append((torch.tensor([WORDS.index(word) for word in words], dtype=torch.uint8), value(tree)))
     return found
 
 
-def draw(rng: np.random.Generator, depth: int, root: bool = True) -> Tree:
-    """A tree of 2 to 10 arguments at each node; three of four arguments are digits, and all at the deepest level."""
-    if depth == 1 or (not root and rng.random() > 0.25):
-        return int(rng.integers(10))
-    operator = OPERATORS[rng.integers(len(OPERATORS))]
-    return operator, [draw(rng, depth - 1, False) for _ in range(rng.integers(2, 11))]
+def draw(rng: random.Random, depth: int, longest: int) -> Tree | None:
+    """A tree of 2 to 10 arguments at each node; three of four arguments are digits, and all at the deepest level. None
+    where it comes to more than `longest` words: most trees do, and are given up as soon as that is clear.
+    """
+    room = longest
+
+    def draw_part(depth: int, root: bool) -> Tree | None:
+        nonlocal room
+        if depth == 1 or (not root and rng.random() > 0.25):
+            room -= 1
+            return rng.randrange(10) if room >= 0 else None
+        room -= 2  # the operator and the bracket that closes its list
+        operator, arguments = rng.choice(OPERATORS), list[Tree]()
+        for _ in range(rng.randint(2, 10)):
+            argument = draw_part(depth - 1, False)
+            if argument is None or room < 0:
+                return None
+            arguments.append(argument)
+        return operator, arguments
+
+    return draw_part(depth, True)
 
 
 def written(tree: Tree) -> list[str]:
