@@ -136,7 +136,7 @@ class Experiment(ABC):
     rule: ClassVar[str]
     """When the claim holds; with a positive and a negative control."""
     alone: ClassVar[bool] = False
-    """Whether cells are timed: then each has all threads and runs alone. Else two run at once, of one thread each."""
+    """Whether cells are timed: then each has all threads and runs alone. Else one runs on each processor."""
 
     def tuning(self, scale: Scale) -> Sequence[Cell]:
         """Cells that settle learning rates before the others run."""

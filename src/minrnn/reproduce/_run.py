@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -99,26 +98,21 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
     began = time.monotonic()
     finished, failed = 0, []
     states: dict[str, tuple[float, str]] = {}
-    started: dict[str, float] = {}
-    recent: deque[float] = deque(maxlen=20)
     show.say(f"{name}: {len(missing)} of {total} cells to run, at most {folder.experiment.minutes[scale]:g} minutes")
     for event in run_cells(folder.experiment, missing, threads):
         if event is None:
             pass
         elif event.kind == "at work":
-            started.setdefault(event.cell.key, time.monotonic())
             states[event.cell.key] = (event.done, event.words)
         else:
             states.pop(event.cell.key, None)
-            seconds = time.monotonic() - started.pop(event.cell.key, began)
             finished += 1
             if event.kind == "failed":
                 failed.append(event.cell.key)
                 show.say(f"{name} {event.cell.key} failed: {event.words}")
                 continue
-            recent.append(seconds)
             record = {"experiment": name, "scale": scale, **asdict(event.cell), "result": event.result}
-            write_json(folder.file(event.cell), record | {"seconds": round(seconds, 1)} | made)
+            write_json(folder.file(event.cell), record | {"seconds": round(event.seconds, 1)} | made)
         done = finished + sum(share for share, _ in states.values())
         left = (time.monotonic() - began) / done * (len(missing) - done) if done >= 0.5 else None
         doing = "; ".join(f"{key} {share:.0%} {words}" for key, (share, words) in states.items())

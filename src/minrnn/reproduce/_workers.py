@@ -1,10 +1,11 @@
-"""Cells in processes of their own: two small models at once on one thread each, or one timing on all threads."""
+"""Cells in processes of their own: small models side by side on one thread each, or one timing on all threads."""
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing
 import signal
+import time
 import traceback
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ class Event:
     done: float = 0.0  # share of the cell
     words: str = ""
     result: Any = None
+    seconds: float = 0.0
 
 
 class _Worker:
@@ -49,8 +51,8 @@ def run_cells(experiment: Experiment, cells: Sequence[Cell], threads: int) -> It
     Leaving the iterator early, an exception included, stops the workers.
     """
     waiting = list(cells)
-    at_once = 1 if experiment.alone else 2
-    workers = [_Worker(experiment, threads if experiment.alone else 1) for _ in range(min(at_once, len(cells)))]
+    at_once, threads = (1, threads) if experiment.alone else (threads, 1)
+    workers = [_Worker(experiment, threads) for _ in range(min(at_once, len(cells)))]
     try:
         for worker in workers:
             worker.give(waiting.pop(0))
@@ -73,7 +75,10 @@ def run_cells(experiment: Experiment, cells: Sequence[Cell], threads: int) -> It
                 if kind == "at work":
                     yield Event(cell, kind, *rest)
                     continue
-                yield Event(cell, kind, result=rest[0]) if kind == "done" else Event(cell, kind, words=rest[0])
+                if kind == "done":
+                    yield Event(cell, kind, result=rest[0], seconds=rest[1])
+                else:
+                    yield Event(cell, kind, words=rest[0])
                 worker.cell = None
                 if waiting:
                     worker.give(waiting.pop(0))
@@ -104,7 +109,8 @@ def _work(module: str, name: str, threads: int, connection: Connection) -> None:
             cell: Cell = connection.recv()
         except EOFError:
             return
+        began = time.monotonic()
         try:
-            connection.send(("done", experiment.run(cell, watch)))
+            connection.send(("done", experiment.run(cell, watch), time.monotonic() - began))
         except Exception:
             connection.send(("failed", traceback.format_exc(limit=-3)))
