@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,9 @@ LENGTHS: Mapping[Scale, Sequence[int]] = {
 }
 TOKENS = 65_536  # B x T at most
 LONGEST = {"GRUCell loop": 16_384, "LSTMCell loop": 16_384, "Transformer": 16_384}  # more would take minutes a call
+SAME = (("minGRU", "definition"), ("nn.GRU", "GRUCell loop"), ("nn.LSTM", "LSTMCell loop"))
+"""Two forms of one equation, compared before they are timed."""
+TOLERANCE = 1e-4
 MODELS = (
     "minGRU",
     "minLSTM",
@@ -89,13 +93,22 @@ class Speed(Experiment):
         names = [
             name for name in (*MODELS, "definition") if LONGEST.get(name.replace("definition", "GRUCell loop"), T) >= T
         ]
-        runs = {name: step(name, x) for name in names}
-        milliseconds = interleaved_medians(runs, cell.options["repeats"], partial(watch, 0.5))
+        steps = {name: Step(name, x) for name in names}
+        pairs = [(fast, slow) for fast, slow in SAME if slow in steps]
+        errors = [(steps[fast].output() - steps[slow].output()).abs().max().item() for fast, slow in pairs]
+        if max(errors, default=0.0) > TOLERANCE:
+            raise RuntimeError(f"one of {pairs} differ by {max(errors):.1e}, more than {TOLERANCE:g}; nothing is timed")
+        milliseconds = interleaved_medians(steps, cell.options["repeats"], partial(watch, 0.5))
         memory = {}
-        for name in names[:-1]:
-            watch(0.9, f"memory of {name}")
-            memory[name] = in_new_process(__name__, name, *map(str, (B, T, D)))
-        return {"milliseconds": {name: float(f"{one:.4g}") for name, one in milliseconds.items()}, "bytes": memory}
+        for name in names:
+            if name != "definition":
+                watch(0.9, f"memory of {name}")
+                memory[name] = in_new_process(__name__, name, *map(str, (B, T, D)))
+        return {
+            "milliseconds": {name: float(f"{one:.4g}") for name, one in milliseconds.items()},
+            "bytes": memory,
+            "error": max(errors, default=None),
+        }
 
     def judge(self, results: Results) -> Verdict:
         faster = [
@@ -162,54 +175,60 @@ class Speed(Experiment):
         left.legend(fontsize=7)
 
 
-def step(name: str, x: Tensor) -> Callable[[], None]:
-    """Forward and backward of a model of width D on x (B, T, D)."""
-    import torch
-    from torch import nn
+class Step:
+    """Forward and backward of a model of width D on x (B, T, D), when called. Models of one equation have one seed, and
+    with it the same weights.
+    """
 
-    from minrnn import MinGRU, MinLSTM
-    from minrnn.mixers import build
-    from minrnn.recurrence import backend
+    def __init__(self, name: str, x: Tensor) -> None:
+        import torch
+        from torch import nn
 
-    D = x.shape[-1]
-    layers: dict[str, Callable[[], nn.Module]] = {
-        "minGRU": lambda: MinGRU(D, D, batch_first=True),
-        "definition": lambda: MinGRU(D, D, batch_first=True),
-        "minLSTM": lambda: MinLSTM(D, D, batch_first=True),
-        "minGRU, log space": lambda: MinGRU(D, D, batch_first=True, activation="g"),
-        "nn.GRU": lambda: nn.GRU(D, D, batch_first=True),
-        "nn.LSTM": lambda: nn.LSTM(D, D, batch_first=True),
-        "GRUCell loop": lambda: nn.GRUCell(D, D),
-        "LSTMCell loop": lambda: nn.LSTMCell(D, D),
-        "Mamba": lambda: build("mamba", width=D),
-        "Transformer": lambda: build("attention", width=D),
-    }
-    layer = layers[name]()
-    parameters = list(layer.parameters())
-    forced = {"minGRU, log space": "logspace", "definition": "definition"}.get(name)
+        from minrnn import MinGRU, MinLSTM
+        from minrnn.mixers import build
 
-    def output() -> Tensor:
-        if "loop" not in name:
-            y: Tensor = layer(x)[0]
-            return y
+        D = x.shape[-1]
+        layers: dict[str, Callable[[], nn.Module]] = {
+            "minGRU": lambda: MinGRU(D, D, batch_first=True),
+            "definition": lambda: MinGRU(D, D, batch_first=True),
+            "minLSTM": lambda: MinLSTM(D, D, batch_first=True),
+            "minGRU, log space": lambda: MinGRU(D, D, batch_first=True, activation="g"),
+            "nn.GRU": lambda: nn.GRU(D, D, batch_first=True),
+            "nn.LSTM": lambda: nn.LSTM(D, D, batch_first=True),
+            "GRUCell loop": lambda: nn.GRUCell(D, D),
+            "LSTMCell loop": lambda: nn.LSTMCell(D, D),
+            "Mamba": lambda: build("mamba", width=D),
+            "Transformer": lambda: build("attention", width=D),
+        }
+        torch.manual_seed(0)
+        self.layer = layers[name]()
+        self.name, self.x, self.upstream = name, x, torch.randn_like(x)
+        self.backend = {"minGRU, log space": "logspace", "definition": "definition"}.get(name)
+
+    def __call__(self) -> None:
+        import torch
+
+        torch.autograd.grad(self.output(), [self.x, *self.layer.parameters()], self.upstream)
+
+    def output(self) -> Tensor:
+        """(B, T, D)"""
+        from minrnn.recurrence import backend
+
+        if "loop" in self.name:
+            return self._by_cells()
+        with backend(self.backend) if self.backend else nullcontext():
+            y: Tensor = self.layer(self.x)[0]
+        return y
+
+    def _by_cells(self) -> Tensor:
+        import torch
+
         state: Any = None
         states = []
-        for x_t in x.unbind(1):
-            state = layer(x_t, state)
+        for x_t in self.x.unbind(1):
+            state = self.layer(x_t, state)
             states.append(state if isinstance(state, torch.Tensor) else state[0])
         return torch.stack(states, dim=1)
-
-    upstream = torch.randn_like(x)
-
-    def run() -> None:
-        if forced is None:
-            y = output()
-        else:
-            with backend(forced):
-                y = output()
-        torch.autograd.grad(y, [x, *parameters], upstream)
-
-    return run
 
 
 def _times(result: Mapping[str, Any], slow: str, fast: str) -> str:
@@ -224,8 +243,8 @@ def _memory(name: str, *size: int) -> None:
     from minrnn.timing import peak_extra_bytes
 
     small = torch.randn(1, 2, size[2], requires_grad=True)
-    step(name, small)()  # compiles and imports what is needed
-    run = step(name, torch.randn(*size, requires_grad=True))
+    Step(name, small)()  # compiles and imports what is needed
+    run = Step(name, torch.randn(*size, requires_grad=True))
     print(json.dumps(peak_extra_bytes(run)))
 
 
