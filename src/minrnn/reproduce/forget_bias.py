@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import _picture
-from ._contest import Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
 from ._judging import better, mean, percent
@@ -38,7 +38,8 @@ class ForgetBias(Contest):
         "Speed is the mean accuracy over the evaluations of a run. Holds: in the paper's normalised form and in the "
         "un-normalised one, bias 3 is faster than bias 0 without overlap of the seeds. In part: in one of them. "
         "Positive control: the fastest cell reaches a mean of 50 %. Negative control: bias -3, which forgets more, is "
-        "not faster than bias 0 in the normalised form."
+        "not faster than bias 0 in the normalised form. The first three seeds contradicted the paper; seeds 3 to 5 were "
+        "added then, and what is said must be so in both sets."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -54,6 +55,9 @@ class ForgetBias(Contest):
             for bias in (*BIASES, -3)
             if bias >= 0 or form == "normalised"
         ]
+
+    def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
+        return (*SEEDS, 3, 4, 5) if contestant.name.endswith((" 0", " 3")) else SEEDS
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         length, tokens = {"smoke": (16, 2), "cpu": (64, 8), "paper": (4096, 16)}[scale]
@@ -78,8 +82,13 @@ class ForgetBias(Contest):
         faster, words = [], []
         for form in FORMS:
             low, high = (_speeds(results, f"{form}, bias {bias}") for bias in (0, 3))
-            faster.append(better(high, low))
-            words.append(f"{form}: mean accuracy {percent(low)} with bias 0, {percent(high)} with bias 3")
+            sets = [part for part in (slice(0, 3), slice(3, 6)) if low[part]]
+            faster.append(all(better(high[part], low[part]) for part in sets))
+            words += [
+                f"{form}, seeds {part.start} to {part.stop - 1}: mean accuracy {percent(low[part])} with bias 0, "
+                f"{percent(high[part])} with bias 3"
+                for part in sets
+            ]
         best = max(mean(_speeds(results, f"{form}, bias {bias}")) for form in FORMS for bias in BIASES)
         low, zero = (_speeds(results, f"normalised, bias {bias}") for bias in (-3, 0))
         return Verdict(
