@@ -38,7 +38,8 @@ class ForgetBias(Contest):
         "Speed is the mean accuracy over the evaluations of a run. Holds: in the paper's normalised form and in the "
         "un-normalised one, bias 3 is faster than bias 0 without overlap of the seeds. In part: in one of them. "
         "Positive control: the fastest cell reaches a mean of 50 %. Negative control: bias -3, which forgets more, is "
-        "not faster than bias 0 in the normalised form. The first three seeds contradicted the paper; seeds 3 to 5 were "
+        "not faster than bias 0 in the normalised form. The first three seeds contradicted the paper; seeds 3 to 5 "
+        "were "
         "added then, and what is said must be so in both sets."
     )
 
