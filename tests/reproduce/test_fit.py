@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from minrnn.errors import UserError
 from minrnn.reproduce import tasks
 from minrnn.reproduce._fit import Fit, SequenceModel, evaluate, train
 from minrnn.reproduce.gradients import by_distance
@@ -143,3 +145,43 @@ def test_windows_of_trajectories_have_the_return_that_is_to_come(monkeypatch: py
         to_come = inputs[:L, 0] * 1000
         assert (to_come.diff() < 0).all() and torch.allclose(inputs[1:L, 4:], batch.targets[at : at + L - 1])
         at += L
+
+
+def test_a_file_of_trajectories_is_cut_into_its_episodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from minrnn.reproduce import FOLDER
+    from minrnn.reproduce.tasks import trajectories
+
+    monkeypatch.setenv(FOLDER, str(tmp_path))
+    arrays = {
+        "observations": np.arange(24, dtype=np.float32).reshape(8, 3),
+        "actions": np.zeros((8, 2), dtype=np.float32),
+        "rewards": np.ones(8, dtype=np.float32),
+        "terminals": np.array([0, 0, 1, 0, 0, 0, 0, 0], dtype=bool),
+        "timeouts": np.array([0, 0, 0, 0, 0, 0, 1, 0], dtype=bool),
+    }
+    with pytest.raises(
+        UserError, match=r"there is no hopper\.npz in .*--trajectories, or make the files with --collect"
+    ):
+        trajectories.read("hopper")
+    np.savez(tmp_path / "hopper.npz", **arrays)
+    first, second = trajectories.read("hopper")  # what has no end is no episode
+    assert first.score == 3 and second.score == 4
+    assert second.observations.tolist() == arrays["observations"][3:7].tolist()
+
+    np.savez(tmp_path / "rl_walker2d_mixed.npz", **{**arrays, "rewards": np.full(8, np.nan, dtype=np.float32)})
+    with pytest.raises(UserError, match="not finite"):
+        trajectories.read("walker2d")
+    (tmp_path / "halfcheetah.npz").write_bytes(b"no archive")
+    with pytest.raises(UserError, match="is no file of trajectories"):
+        trajectories.read("halfcheetah")
+
+
+def test_random_episodes_of_a_robot_are_scored_as_d4rl_scores() -> None:
+    from minrnn.reproduce._collect import random_episodes
+    from minrnn.reproduce.tasks.trajectories import normalised
+
+    episodes = random_episodes("Hopper-v5", 4)
+    assert all(one.observations.shape == (len(one.rewards), 11) and one.actions.shape[1] == 3 for one in episodes)
+    assert all(-1 < normalised("hopper", one.score) < 8 for one in episodes)  # 0 is what random actions earn
+    again = random_episodes("Hopper-v5", 4)
+    assert [one.score for one in again] == [one.score for one in episodes]
