@@ -126,9 +126,9 @@ class Contest(Experiment):
 
     def table(self, results: Results) -> Table:
         labels = list(dict.fromkeys(label for one in results for label in one.result["scores"]))
-        settings = list(dict.fromkeys(one.cell.setting for one in results))
+        settings = results.settings()
         rows = []
-        for setting, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+        for setting, model in results.pairs():
             seeds = results.of(model, setting)
             row = [setting] if len(settings) > 1 else []
             row += [model, f"{seeds[0]['parameters']:,}", f"{mean([one['seconds'] for one in seeds]):.0f}"]

@@ -107,6 +107,18 @@ class Results:
     def __len__(self) -> int:
         return len(self._done)
 
+    def settings(self) -> list[str]:
+        """Each once, in the order in which they ran."""
+        return list(dict.fromkeys(one.cell.setting for one in self._done))
+
+    def models(self) -> list[str]:
+        """Each once, in the order in which they ran."""
+        return list(dict.fromkeys(one.cell.model for one in self._done))
+
+    def pairs(self) -> list[tuple[str, str]]:
+        """Settings with the models that ran in them, in the order in which they ran."""
+        return list(dict.fromkeys((one.cell.setting, one.cell.model) for one in self._done))
+
     def of(self, model: str, setting: str = "") -> list[Mapping[str, Any]]:
         """What the seeds of a model gave in a setting. Raises LookupError where there are none."""
         found = [one.result for one in self._done if (one.cell.model, one.cell.setting) == (model, setting)]

@@ -77,11 +77,16 @@ class SequenceModel(nn.Module):
         return self.head(self.norm(y[scored]))  # type: ignore[no-any-return]
 
 
+def fresh_model(fit: Fit, seed: int) -> SequenceModel:
+    """What `train` begins with."""
+    torch.manual_seed(seed)
+    return SequenceModel(tasks.make(fit.task, fit.setting), fit)
+
+
 def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, Any]]:
     """The trained model, and parameters, steps, seconds, the curve and the scores as JSON."""
     task = tasks.make(fit.task, fit.setting)
-    torch.manual_seed(seed)
-    model = SequenceModel(task, fit)
+    model = fresh_model(fit, seed)
     optimizer = build_optimizer(model, fit)
     rng = np.random.default_rng([seed, 1])
 

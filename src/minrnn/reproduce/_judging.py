@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ._experiment import Answer
+
 SOLVED = 0.99
 
 
@@ -24,6 +26,11 @@ def matches(scores: Sequence[float], others: Sequence[float], margin: float) -> 
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def answer(*, holds: bool, in_part: bool) -> Answer:
+    """The words of a verdict."""
+    return "holds" if holds else "holds in part" if in_part else "does not hold"
 
 
 def percent(scores: Sequence[float]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
-from ._judging import better, mean, percent, seeds_solved, solved
+from ._judging import answer, better, mean, percent, seeds_solved, solved
 
 TASKS = ("bucket sort", "missing duplicate", "cycle navigation", "even pairs", "majority", "majority count", "parity")
 OF_THE_PAPER = TASKS[:-1]
@@ -93,7 +93,7 @@ class Chomsky(Contest):
         )
         pairs, of_mamba = _chosen(results, "minlstm", "even pairs"), _chosen(results, "mamba", "parity")
         return Verdict(
-            "holds" if holds else "holds in part" if better(mine, attention) else "does not hold",
+            answer(holds=holds, in_part=better(mine, attention)),
             f"mean over six tasks: {words}; parity: {parity}",
             Control("minlstm solves even pairs", percent(pairs), solved(pairs)),
             Control("mamba does not solve parity", percent(of_mamba), not solved(of_mamba)),
@@ -101,7 +101,7 @@ class Chomsky(Contest):
 
     def table(self, results: Results) -> Table:
         rows = []
-        for setting, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+        for setting, model in results.pairs():
             chosen = _chosen(results, model, setting)
             shown = [percent(results.scores(model, setting, at=TRAINED)), percent(chosen), seeds_solved(chosen)]
             rows.append([setting, model, *shown, percent(_chosen(results, model, setting, by=LONGER))])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
 from ._fit import Fit, train
+from ._judging import answer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -106,7 +107,7 @@ class Energy(Contest):
             if "again" not in model
         )
         return Verdict(
-            "holds" if all(cheaper) else "holds in part" if any(cheaper) else "does not hold",
+            answer(holds=all(cheaper), in_part=any(cheaper)),
             f"processor seconds to {worst:.3f} nats, and for a generated token: {words}",
             Control(
                 "gru takes more a token",

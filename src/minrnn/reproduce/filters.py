@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
 from ._fit import Fit, SequenceModel, train
+from ._judging import answer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -80,7 +81,7 @@ class Filters(Contest):
             for one in results
         )
         return Verdict(
-            "holds" if agrees and min(fixed) >= 0.5 else "holds in part" if agrees else "does not hold",
+            answer(holds=agrees and min(fixed) >= 0.5, in_part=agrees),
             f"responses within {worst:.1e}; median half-life of a channel in steps, by layer: {medians}; channels "
             "whose gate "
             f"hardly varies: {100 * min(fixed):.0f} to {100 * max(fixed):.0f} % of a layer",

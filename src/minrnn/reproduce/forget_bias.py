@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from . import _picture
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
-from ._fit import Fit
-from ._judging import better, mean, percent
+from ._fit import NEVER, Fit
+from ._judging import answer, better, mean, percent
+from .selective_copy import TRAINED, SelectiveCopy
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMS = {"normalised": "true", "un-normalised": "false"}
 BIASES = (0, 1, 3, 5)
-TRAINED = "trained length"
 
 
 class ForgetBias(Contest):
@@ -39,8 +39,7 @@ class ForgetBias(Contest):
         "un-normalised one, bias 3 is faster than bias 0 without overlap of the seeds. In part: in one of them. "
         "Positive control: the fastest cell reaches a mean of 50 %. Negative control: bias -3, which forgets more, is "
         "not faster than bias 0 in the normalised form. The first three seeds contradicted the paper; seeds 3 to 5 "
-        "were "
-        "added then, and what is said must be so in both sets."
+        "were added then, and what is said must be so in both sets."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -61,19 +60,9 @@ class ForgetBias(Contest):
         return (*SEEDS, 3, 4, 5) if contestant.name.endswith((" 0", " 3")) else SEEDS
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
-        length, tokens = {"smoke": (16, 2), "cpu": (64, 8), "paper": (4096, 16)}[scale]
-        fit = Fit(
-            task="selective copying",
-            setting={"length": length, "tokens": tokens},
-            pattern="",
-            width=16 if scale == "smoke" else 64,
-            steps={"smoke": 30, "cpu": 1400, "paper": 400_000}[scale],
-            learning_rate=0.0,
-            evaluate={TRAINED: {}},
-            sequences=64 if scale == "smoke" else 512,
-            evaluations=14,
-        )
-        return {"": fit}
+        fit = SelectiveCopy().settings(scale)[""]
+        steps = {"smoke": 30, "cpu": 1400, "paper": 400_000}[scale]
+        return {"": replace(fit, steps=steps, test={}, evaluations=14, enough=NEVER)}
 
     def trial(self) -> Fit | None:
         fit = self.settings("cpu")[""]
@@ -93,7 +82,7 @@ class ForgetBias(Contest):
         best = max(mean(_speeds(results, f"{form}, bias {bias}")) for form in FORMS for bias in BIASES)
         low, zero = (_speeds(results, f"normalised, bias {bias}") for bias in (-3, 0))
         return Verdict(
-            "holds" if all(faster) else "holds in part" if any(faster) else "does not hold",
+            answer(holds=all(faster), in_part=any(faster)),
             "; ".join(words),
             Control("the fastest reaches a mean of 50 %", percent([best]), best >= 0.5),
             Control("bias -3 is not faster than 0", f"{percent(low)} against {percent(zero)}", not better(low, zero)),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Results, Scale, Table, Verdict
 from ._fit import Fit
-from ._judging import better, mean, percent, spread
+from ._judging import answer, better, mean, percent, spread
 
 HELD_OUT = "held out"
 COPY, TEXT = "selective copying", "shakespeare"
@@ -97,7 +97,7 @@ class Gates(Contest):
         single = _final(results, "linear, 1 layer", COPY)
         again = again or first
         return Verdict(
-            "does not hold" if all(wins) else "holds in part" if any(wins) else "holds",
+            answer(holds=not any(wins), in_part=not all(wins)),
             "; ".join(words),
             Control(
                 "2 linear layers copy better than 1",
@@ -113,7 +113,7 @@ class Gates(Contest):
 
     def table(self, results: Results) -> Table:
         rows = []
-        for task, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+        for task, model in results.pairs():
             seeds = results.of(model, task)
             seconds = mean([one["seconds"] for one in seeds])
             rows.append(

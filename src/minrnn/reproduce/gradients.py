@@ -1,13 +1,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
-from ._fit import Fit, SequenceModel, train
-from ._judging import mean
+from ._fit import Fit, SequenceModel, fresh_model, train
+from ._judging import answer, mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -81,7 +80,7 @@ class Gradients(Contest):
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         fit = Fit.from_json(cell.options)
-        fresh, _ = train(replace(fit, steps=1, learning_rate=1e-12, evaluations=1), cell.seed, lambda done, words: None)
+        fresh = fresh_model(fit, cell.seed)
         model, result = train(fit, cell.seed, watch)
         return result | {"gradients": {FRESH: by_distance(fresh, fit), TRAINED: by_distance(model, fit)}}
 
@@ -96,11 +95,11 @@ class Gradients(Contest):
         words = "; ".join(
             f"{model} {left(model, FRESH):.1e} fresh and {left(model, TRAINED):.1e} trained (adding "
             f"{100 * mean(results.scores(model, at='trained length')):.0f} %)"
-            for model in dict.fromkeys(one.cell.model for one in results)
+            for model in results.models()
         )
         kept, gone = left("attention", FRESH), left("mingru bias -3", FRESH)
         return Verdict(
-            "holds" if all(cases) else "holds in part" if any(cases) else "does not hold",
+            answer(holds=all(cases), in_part=any(cases)),
             f"left at three quarters of the length: {words}",
             Control("attention's has not vanished", f"{kept:.1e}", kept >= VANISHED),
             Control("that of a mingru that forgets has", f"{gone:.1e}", gone < VANISHED),

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._experiment import ByScale, Cell, Control, Experiment, Published, Results, Scale, Table, Verdict, Watch
+from ._judging import answer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -101,7 +102,7 @@ class Inference(Experiment):
             "tokens takes " + ", ".join(f"{growth[name]:.2f} times ({name})" for name in MODELS) + " that after 1"
         )
         return Verdict(
-            "holds" if faster and constant else "holds in part" if faster or constant else "does not hold",
+            answer(holds=faster and constant, in_part=faster or constant),
             words,
             Control("attention's step grows at least 4 times", f"{growth['attention']:.1f}", growth["attention"] >= 4),
             Control("gru's grows at most 1.3 times", f"{growth['gru']:.2f}", growth["gru"] <= 1.3),

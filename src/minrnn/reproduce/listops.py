@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import better, percent
+from ._judging import answer, better, percent
 
 HELD_OUT = "held out"
 BLOCKS = {"alone": (0, 0.0), "Conv": (4, 0.0), "MLP": (0, 4.0), "Conv and MLP": (4, 4.0)}
@@ -90,7 +90,7 @@ class ListOpsBlocks(Contest):
         best = max((scores(block) for block in BLOCKS), key=sum)
         holds = better(full, alone) and better(full, wider) and better(full, conv)
         return Verdict(
-            "holds" if holds else "holds in part" if better(full, alone) else "does not hold",
+            answer(holds=holds, in_part=better(full, alone)),
             f"{words}; alone at equal parameters {percent(wider)}",
             Control("the best block is above 40 %", percent(best), min(best) > 0.4),
             Control(

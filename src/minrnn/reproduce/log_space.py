@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._experiment import ByScale, Cell, Control, Experiment, Published, Results, Scale, Table, Verdict, Watch
-from ._judging import better, percent
+from ._judging import answer, better, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -112,7 +112,7 @@ class LogSpace(Experiment):
             + (", which is worse" if better(identity, g) else "")
         )
         return Verdict(
-            "holds" if saved else "holds in part" if 2 * closer > len(direct) else "does not hold",
+            answer(holds=saved, in_part=2 * closer > len(direct)),
             words,
             Control("the direct recurrence in float64 is within 1e-12", f"{double:.1e}", double <= 1e-12),
             Control("the scan by division fails in float32", f"{max(division):.1e}", max(division) > 1e-3),

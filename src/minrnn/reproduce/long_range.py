@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import mean, percent, solved, spread
+from ._judging import answer, mean, percent, solved, spread
 
 TRAINED = "trained length"
 LONGER = (1_000, 4_000, 10_000)
@@ -105,7 +105,7 @@ class LongRange(Contest):
             words.append(f"{task}: {', '.join(shown)} %")
         gru, blind = scores("gru", TRAINED), scores("attention window 16", TRAINED)
         return Verdict(
-            "holds" if all(trained + kept) else "holds in part" if all(trained) or any(kept) else "does not hold",
+            answer(holds=all(trained + kept), in_part=all(trained) or any(kept)),
             "; ".join(words),
             Control("gru solves adding at the trained length", percent(gru), solved(gru)),
             Control("attention over 16 steps does not", percent(blind), not solved(blind)),

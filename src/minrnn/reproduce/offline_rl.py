@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from . import _picture
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Published, Results, Scale, Table, Verdict, Watch
-from ._fit import Fit, SequenceModel, train
-from ._judging import matches, mean, spread
+from ._fit import Fit, SequenceModel, fresh_model, train
+from ._judging import answer, matches, mean, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -87,7 +87,7 @@ class OfflineRL(Contest):
         return [
             replace(
                 cell,
-                options={**cell.options, ("setting"): {**cell.options[("setting")], **changes.get(cell.model, {})}},
+                options={**cell.options, "setting": {**cell.options["setting"], **changes.get(cell.model, {})}},
             )
             for cell in super().cells(scale, tuned)
         ]
@@ -103,14 +103,14 @@ class OfflineRL(Contest):
         if "tuning" in cell.setting:
             return super().run(cell, watch)
         episodes = 1 if "random" in task.body else EPISODES
-        fresh, _ = train(replace(fit, steps=1, learning_rate=1e-12, evaluations=1), cell.seed, lambda done, words: None)
+        fresh = fresh_model(fit, cell.seed)
         model, result = train(fit, cell.seed, lambda done, words: watch(0.8 * done, words))
         watch(0.8, "trying it")
         tried = returns(model, task, episodes)
         return result | {"returns": tried, "fresh": returns(fresh, task, episodes)}
 
     def judge(self, results: Results) -> Verdict:
-        bodies = list(dict.fromkeys(one.cell.setting for one in results))
+        bodies = results.settings()
         level = [
             all(
                 mean(points(results, model, body)) > mean(points(results, "attention", body))
@@ -119,7 +119,7 @@ class OfflineRL(Contest):
             )
             for body in bodies
         ]
-        models = list(dict.fromkeys(one.cell.model for one in results))
+        models = results.models()
         words = "; ".join(
             f"{body}: " + ", ".join(f"{model} {spread(points(results, model, body), 1)}" for model in models)
             for body in bodies
@@ -129,10 +129,10 @@ class OfflineRL(Contest):
         )
         fresh = max(mean(points(results, "attention", body, "fresh")) for body in bodies)
         return Verdict(
-            "holds" if all(level) else "holds in part" if any(level) else "does not hold",
+            answer(holds=all(level), in_part=any(level)),
             words,
             Control(
-                ("attention is above the clone of everything"),
+                "attention is above the clone of everything",
                 f"{attention:.1f} against {clone:.1f}",
                 attention > clone,
             ),
@@ -145,16 +145,16 @@ class OfflineRL(Contest):
                 body,
                 model,
                 spread(points(results, model, body), 1),
-                spread([one[("losses")][LEARNED] for one in results.of(model, body)], 4),
+                spread([one["losses"][LEARNED] for one in results.of(model, body)], 4),
             ]
-            for body, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results)
+            for body, model in results.pairs()
         ]
         return Table(["body", "model", "score", "squared error of actions"], rows)
 
     def draw(self, results: Results, figure: Figure) -> None:
-        bodies = list(dict.fromkeys(one.cell.setting for one in results))
+        bodies = results.settings()
         for axes, body in zip(figure.subplots(1, len(bodies), squeeze=False, sharey=True)[0], bodies, strict=True):
-            models = list(dict.fromkeys(one.cell.model for one in results))
+            models = results.models()
             _picture.dots(axes, {model: points(results, model, body) for model in models}, "D4RL score")
             axes.set_title(body, fontsize=9)
 

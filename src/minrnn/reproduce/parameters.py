@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ._experiment import ByScale, Cell, Control, Experiment, Published, Results, Scale, Table, Verdict, Watch
+from ._judging import answer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -67,7 +68,7 @@ class Parameters(Experiment):
             with_projection += _close(_percent(one.result, "block"), share)
         counted = all(one.result["beside"] == one.result["formula"] for one in results)
         return Verdict(
-            "holds" if right == len(results) else "holds in part" if right else "does not hold",
+            answer(holds=right == len(results), in_part=right > 0),
             f"{right} of {len(results)} shares agree",
             Control("torch's layers have as many weights as their equations", str(counted), counted),
             Control("with the projection back, at most one share agrees", str(with_projection), with_projection <= 1),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import better, percent, solved
+from ._judging import answer, better, percent, solved
 
 TRAINED, LONGER = "trained length", "twice the length"
 FOUR, EIGHT = "MQAR, 4 pairs", "MQAR, 8 pairs"
@@ -128,7 +128,7 @@ class Recall(Contest):
         )
         small = scores("mingru", NARROW)
         return Verdict(
-            "holds" if both else "holds in part" if bought else "does not hold",
+            answer(holds=both, in_part=bought),
             f"{words}. One question over 16 pairs: {asked}",
             Control("attention solves 8 pairs", percent(scores("attention")), solved(scores("attention"))),
             Control("mingru at width 32 does not", percent(small), not solved(small)),

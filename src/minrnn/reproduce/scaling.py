@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
+from ._judging import answer
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -86,7 +87,7 @@ class Scaling(Contest):
         return replace(fit, setting={**fit.setting, "context": 64}, steps=300, sequences=400, evaluations=1)
 
     def judge(self, results: Results) -> Verdict:
-        settings = list(dict.fromkeys(one.cell.setting for one in results))
+        settings = results.settings()
         loss = {
             (model, setting): results.of(model, setting)[0]["losses"][HELD_OUT]
             for model in MODELS
@@ -104,11 +105,7 @@ class Scaling(Contest):
             for setting in settings
         )
         return Verdict(
-            "holds"
-            if any(map(all, leads.values()))
-            else "holds in part"
-            if any(map(any, leads.values()))
-            else "does not hold",
+            answer(holds=any(map(all, leads.values())), in_part=any(map(any, leads.values()))),
             f"final loss in nats a byte: {words}",
             Control("the largest ends below the smallest", str(falls), falls),
             Control("a second seed is within the margin", f"{apart:.3f} apart", apart <= MARGIN),
@@ -118,7 +115,7 @@ class Scaling(Contest):
         from . import _picture
 
         left, right = figure.subplots(1, 2, sharey=True)
-        settings = list(dict.fromkeys(one.cell.setting for one in results))
+        settings = results.settings()
         for index, model in enumerate(MODELS):
             colour = _picture.COLOURS[index]
             runs = [results.of(model, setting)[0] for setting in settings]

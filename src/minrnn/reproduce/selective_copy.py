@@ -8,7 +8,7 @@ from . import _picture
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import better, percent, solved
+from ._judging import answer, better, percent, solved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -110,7 +110,7 @@ class SelectiveCopy(Contest):
             in_part &= better(three, one)
             words.append(f"{kind} {percent(one)}, {percent(two)}, {percent(three)} with 1, 2, 3 layers")
         return Verdict(
-            "holds" if ordered else "holds in part" if in_part else "does not hold",
+            answer(holds=ordered, in_part=in_part),
             "; ".join(words),
             Control(
                 "gru of equal width solves it", percent(scores("gru equal width")), solved(scores("gru equal width"))
@@ -127,7 +127,7 @@ class SelectiveCopy(Contest):
             for kind in ("mingru", "minlstm")
             for number in (1, 2, 3)
         }
-        others = [one for one in dict.fromkeys(one.cell.model for one in results) if " layer" not in one]
+        others = [one for one in results.models() if " layer" not in one]
         _picture.dots(left, layers | {name: results.scores(name, at=TRAINED) for name in others}, "accuracy")
         names = ["mingru 3 layers", "minlstm 3 layers", "gru equal width", "mamba", *others[-4:]]
         _picture.lines(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
-from ._judging import matches, mean, spread
+from ._judging import answer, matches, mean, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +128,7 @@ class Shakespeare(Contest):
         everyone = [loss for model in (*rivals, "attention") for loss in losses(model)]
         bound = 1.669
         return Verdict(
-            "holds" if level and ratio >= 2 else "holds in part" if level or ratio >= 2 else "does not hold",
+            answer(holds=level and ratio >= 2, in_part=level or ratio >= 2),
             f"best loss in nats: {words}; steps to {MILESTONE}: the plain Transformer takes {ratio:.2f} times those of "
             "mingru, "
             f"attention in mingru's block {same_block:.2f} times; on a fifth of the text: {overfit}",
@@ -140,7 +140,7 @@ class Shakespeare(Contest):
 
     def table(self, results: Results) -> Table:
         rows = []
-        for setting, model in dict.fromkeys((one.cell.setting, one.cell.model) for one in results):
+        for setting, model in results.pairs():
             seeds = results.of(model, setting)
             milestones = [reached(one, MILESTONE) for one in seeds]
             seconds = [reached(one, MILESTONE, "seconds") for one in seeds]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import percent, solved
+from ._judging import answer, percent, solved
 
 TRAINED, LONGER = "lengths 1 to 40", "last of 256"
 TASKS = {"parity": "Z2", "S3": "S3", "A5": "A5"}
@@ -108,7 +108,7 @@ class StateTracking(Contest):
         )
         gru, blind = scores("gru", "A5"), scores("attention without positions", "parity")
         return Verdict(
-            "holds" if all_fail else "holds in part" if one_fails else "does not hold",
+            answer(holds=all_fail, in_part=one_fails),
             words,
             Control("gru solves A5", percent(gru), solved(gru)),
             Control("attention without positions does not solve parity", percent(blind), not solved(blind)),
