@@ -20,6 +20,11 @@ class LSTMState(NamedTuple):
     c: Tensor  # (B, H), float32 or float64
 
 
+def _refuses_bfloat16(device: torch.device) -> bool:
+    """Whether torch's recurrent layers end in an error in bfloat16: oneDNN has that type for AVX-512 and AMX alone."""
+    return device.type == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
 class _TorchMixer(Mixer):
     """One of torch's recurrent layers, then Linear(H, D). A reset cuts the call: each stretch between resets is one."""
 
@@ -62,6 +67,15 @@ class _TorchMixer(Mixer):
     def _call(self, x: Tensor, state: Sequence[Tensor]) -> Sequence[Tensor]:
         """All steps of x at once: outputs (B, T, H), last state."""
         weights = (self.input.weight, self.recurrent.weight, self.input.bias, self.recurrent.bias)
+        if not _refuses_bfloat16(x.device):
+            return self._of_torch(x, state, weights)
+        dtype = torch.promote_types(x.dtype, torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            states = [tensor.to(dtype) for tensor in state]
+            y, *last = self._of_torch(x.to(dtype), states, [weight.to(dtype) for weight in weights])
+        return y.to(x.dtype), *last
+
+    def _of_torch(self, x: Tensor, state: Sequence[Tensor], weights: Sequence[Tensor]) -> Sequence[Tensor]:
         stacked = [tensor[None] for tensor in state]  # with an axis of layers
         first = stacked if len(stacked) > 1 else stacked[0]
         y, *last = self.torch_function(x, first, weights, True, 1, 0.0, self.training, False, True)
