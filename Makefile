@@ -21,8 +21,8 @@ lint: .venv/dev ## linter and type checker alone
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-pytest: .venv/dev ## all tests alone
-	$(BIN)/python -m pytest
+pytest: .venv/dev ## all tests alone, a process on each processor
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
 
 public: .venv/dev .venv/public ## swap the recurrent layers of models that others published, and train them
 	$(BIN)/python -m pytest tests/layers/test_public_models.py -rA
