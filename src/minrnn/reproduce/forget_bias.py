@@ -90,7 +90,7 @@ class ForgetBias(Contest):
 
     def draw(self, results: Results, figure: Figure) -> None:
         for axes, form in zip(figure.subplots(1, len(FORMS), sharey=True), FORMS, strict=True):
-            biases = [bias for bias in (-3, *BIASES) if bias >= 0 or form == "normalised"]
+            biases = [bias for bias in (*BIASES, -3) if bias >= 0 or form == "normalised"]
             curves = {bias: [one["curve"] for one in results.of(f"{form}, bias {bias}")] for bias in biases}
             steps = [point["step"] for point in curves[0][0]]
             _picture.lines(
