@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from minrnn import timing
-from minrnn.commands import _bench_layers, _bench_mixers, main
+from minrnn.commands import _bench_layers, _bench_mixers, _bench_series, main
 from minrnn.commands._contestants import Contestant, contestants
 from minrnn.mixers import build
 from minrnn.timing import interleaved_medians
@@ -152,3 +152,33 @@ def test_a_length_that_would_take_too_long_is_left_out() -> None:
 def test_unknown_mixers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "mixers", "--mixers", "mngru"]) == 2
     assert "--mixers has 'mngru': there is no mixer 'mngru' (did you mean 'mingru'?)" in capsys.readouterr().err
+
+
+def test_series_stand_beside_their_baselines(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minrnn.series._estimator.UPDATES", 3)
+    monkeypatch.setattr("minrnn.series._estimator.PASSES", 0)
+    monkeypatch.setattr(_bench_series, "_nearest_neighbour", lambda split: 0.5)  # compiles for half a minute
+    monkeypatch.setattr(_bench_series, "_rocket", lambda split: 0.25)
+    record = tmp_path / "series.json"
+    words = ["--data", "ItalyPowerDemand,ETTh1", "--seeds", "1", "--repeats", "0", "--json", str(record)]
+    assert main(["bench", "series", *words]) == 0
+    italy = json.loads(record.read_text())["ItalyPowerDemand"]
+    assert italy["accuracy"].keys() == {"mingru", "commonest class", "nearest neighbour (DTW)", "MiniRocket"}
+    assert italy["accuracy"]["mingru"] == italy["scores"][0]
+    assert 0.49 < italy["accuracy"]["commonest class"] < 0.51  # 513 and 516 of 1,029
+    assert "ETTh1 is left out: --etth1 FILE names it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--data", "gunpoint"], "--data has 'gunpoint'; it takes JapaneseVowels"),
+        (["--data", "ETTh1", "--etth1", "nowhere.csv"], "--etth1 nowhere.csv cannot be read"),
+        (["--seeds", "0"], "--seeds takes 1 or more"),
+    ],
+)
+def test_series_that_will_not_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "series", *words]) == 2
+    assert message in capsys.readouterr().err

@@ -11,6 +11,7 @@ BENCHMARKS = {
     "layers": "one layer, forward + backward, beside nn.GRU, nn.LSTM, a GRUCell loop and the matrix products alone",
     "mixers": "every mixer beside its projections alone, against the length, and one step at a time",
     "calls": "packed input, two directions, single steps and long sequences, each beside the plain call",
+    "series": "classification and forecasting on real series, beside naive, nearest-neighbour and ROCKET baselines",
     "model": "a training step of a language model beside its matrix products alone, and generation",
 }
 

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from aeon.classification import BaseClassifier
+from sklearn.utils.class_weight import compute_class_weight
+from torch import Tensor
+
+from ._collection import Collection
+from ._estimator import Learner
+
+
+class MinRNNClassifier(Learner, BaseClassifier):
+    """Says which class a time series is of.
+
+    Blocks of convolution, mixer and MLP (arXiv 2410.01201, Appendix C) read each series from both ends; the mean and
+    the maximum over time of what they write decide. Channels are scaled to mean 0 and deviation 1 over what was
+    learned from. Series may have several channels, unequal lengths, and missing values (NaN).
+
+    Args:
+        mixer: a name of `minrnn.mixers.names()` with options (`"attention:window=64"`), or a pattern of names.
+        width: D.
+        layers: how often `mixer` is repeated.
+        bidirectional: read from both ends. With False all layers are causal.
+        conv: steps that each block's convolution sees; 0 leaves it out.
+        mlp: hidden width of each block's MLP over D; 0 leaves it out.
+        dropout: share of activations dropped in training.
+        steps: updates; None makes 12 passes over the series and 800 updates at least.
+        learning_rate: the highest of AdamW; it rises over 50 updates and falls along a cosine.
+        batch_size: series in one update.
+        noise: deviation of what is added to scaled values in training, and of each series' amplitude.
+        label_smoothing: share of each target that is spread over all classes.
+        class_weight: None, "balanced" (each class counts the same), or a weight for each label.
+        early_stopping: hold out `validation_fraction` of the series, keep the weights with the lowest loss on them, and
+            stop after `patience` evaluations (of 20) without a lower one.
+        validation_fraction: see `early_stopping`.
+        patience: see `early_stopping`; 0 never stops.
+        random_state: same number, same network.
+        n_jobs: threads; None is 1, -1 all processors.
+        verbose: show progress on stderr.
+
+    Attributes:
+        classes_: labels, in the order of `predict_proba`'s columns.
+        network_: the `SeriesNetwork`.
+        scale_: mean and deviation of each channel.
+        curve_: step, loss and held-out loss of each evaluation.
+
+    Input: `(series, channels, steps)` or `(series, steps)` arrays, a list of `(channels, steps_i)` arrays, and what
+    else aeon converts. Labels are numbers or strings.
+
+    Raises:
+        ValueError: series without steps or with other channels, a channel without values, infinite values, one class
+            alone, a parameter out of range.
+
+    Example:
+        >>> X, y = np.random.default_rng(0).normal(size=(20, 2, 30)), ["a", "b"] * 10
+        >>> MinRNNClassifier(steps=5, random_state=0).fit(X, y).predict(X[:1]).shape
+        (1,)
+    """
+
+    _tags = {  # noqa: RUF012
+        "X_inner_type": ["np-list", "numpy3D"],
+        "capability:multivariate": True,
+        "capability:unequal_length": True,
+        "capability:missing_values": True,
+        "capability:multithreading": True,
+        "algorithm_type": "deeplearning",
+    }
+
+    def __init__(
+        self,
+        mixer: str = "mingru",
+        *,
+        width: int = 64,
+        layers: int = 2,
+        bidirectional: bool = True,
+        conv: int = 4,
+        mlp: float = 2.0,
+        dropout: float = 0.2,
+        steps: int | None = None,
+        learning_rate: float = 3e-3,
+        batch_size: int = 32,
+        noise: float = 0.1,
+        label_smoothing: float = 0.1,
+        class_weight: dict[Any, float] | str | None = None,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = 1,
+        verbose: bool = False,
+    ) -> None:
+        self.mixer = mixer
+        self.width = width
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.conv = conv
+        self.mlp = mlp
+        self.dropout = dropout
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.noise = noise
+        self.label_smoothing = label_smoothing
+        self.class_weight = class_weight
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        super().__init__()
+
+    def _fit(self, X: Collection, y: np.ndarray) -> MinRNNClassifier:
+        weight = None
+        if self.class_weight is not None:
+            weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
+
+        def loss(logits: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(logits, targets, weight, reduction="none", label_smoothing=self.label_smoothing)
+
+        targets = torch.from_numpy(np.searchsorted(self.classes_, y))
+        self._learn(X, targets, len(self.classes_), loss, stratify=y)
+        return self
+
+    def _predict(self, X: Collection) -> np.ndarray:
+        return np.asarray(self.classes_[self._answers(X).argmax(dim=-1).numpy()])
+
+    def _predict_proba(self, X: Collection) -> np.ndarray:
+        return self._answers(X).double().softmax(dim=-1).numpy()
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        """What aeon's checks fit with."""
+        return {"width": 8, "layers": 1, "steps": 10}

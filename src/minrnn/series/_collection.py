@@ -1,0 +1,88 @@
+"""A collection of series as the network reads it: padded, scaled, with missing values marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+Collection = np.ndarray | Sequence[np.ndarray]
+"""(N, C, T), or N arrays (C, T_i)."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Mean and standard deviation of each channel over all series that were learned from, and which miss values.
+
+    A channel that was missing nowhere in what was learned from has no marks: a value that is missing later counts as
+    the channel's mean.
+    """
+
+    mean: np.ndarray  # (C,)
+    deviation: np.ndarray  # (C,)
+    marked: np.ndarray  # (C,) bool: has a channel beside it that is 1 where its value is missing
+
+    @classmethod
+    def of(cls, series: Collection, name: str = "X") -> Scale:
+        """Of series (C, T_i). Raises ValueError for infinite values, and for a channel without a value."""
+        check_values(series, name)
+        steps = np.concatenate([np.asarray(one, np.float64) for one in series], axis=1)  # (C, all steps)
+        missing = np.isnan(steps)
+        deviation = np.nanstd(steps, axis=1)
+        return cls(np.nanmean(steps, axis=1), np.where(deviation > 1e-12, deviation, 1.0), missing.any(axis=1))
+
+    @property
+    def inputs(self) -> int:
+        """Channels that the network reads."""
+        return len(self.mean) + int(self.marked.sum())
+
+    def scaled(self, one: np.ndarray) -> np.ndarray:
+        """(C, T) -> (C, T), NaN where a value is missing."""
+        return np.asarray((np.asarray(one, np.float64) - self.mean[:, None]) / self.deviation[:, None])
+
+    def apply(self, series: Collection) -> tuple[Tensor, Tensor]:
+        """x (N, T, inputs) float32 with zeros after each series' end, lengths (N,)."""
+        lengths = [np.shape(one)[1] for one in series]
+        x = torch.zeros(len(lengths), max(lengths), self.inputs)
+        C = len(self.mean)
+        for row, one in enumerate(series):
+            values = self.scaled(one)
+            missing = np.isnan(values)
+            x[row, : lengths[row], :C] = torch.from_numpy(np.where(missing, 0.0, values).T)
+            x[row, : lengths[row], C:] = torch.from_numpy(missing[self.marked].T.astype(np.float32))
+        return x, torch.tensor(lengths)
+
+
+def check_collection(X: object) -> None:
+    """Raise ValueError, naming the series, where some are empty, do not belong together, or hold nothing to read."""
+    if isinstance(X, np.ndarray):
+        if 0 in X.shape:
+            raise ValueError(f"X has shape {X.shape}: there is nothing in it; expected (series, channels, steps)")
+        arrays = [np.atleast_2d(one) for one in X]
+    elif isinstance(X, list | tuple):
+        if not X:
+            raise ValueError("X is an empty list; expected one array (channels, steps) for each series")
+        for index, one in enumerate(X):
+            if 0 in np.shape(one):
+                raise ValueError(f"X[{index}] has shape {np.shape(one)}: it is empty; leave it out")
+        arrays = [np.atleast_2d(one) for one in X if isinstance(one, np.ndarray)]
+        for index, one in enumerate(arrays):
+            if len(one) != len(arrays[0]):
+                raise ValueError(f"X[{index}] has {len(one)} channels and X[0] {len(arrays[0])}; expected the same")
+    else:
+        return
+    numbers = [one for one in arrays if one.dtype.kind in "iuf"]  # aeon says what it thinks of the rest
+    if numbers:
+        check_values(numbers)
+
+
+def check_values(series: Collection, name: str = "X") -> None:
+    """Raise ValueError where series (C, T_i) have infinite values, or a channel without a value in any of them."""
+    if any(np.isinf(one).any() for one in series):
+        raise ValueError(f"{name} has infinite values; replace them, or mark them as missing with NaN")
+    known = np.any([(~np.isnan(one)).any(axis=1) for one in series], axis=0)  # (C,)
+    if not known.all():
+        raise ValueError(f"channel {int(known.argmin())} of {name} has no value, all are missing; leave it out")

@@ -1,0 +1,124 @@
+"""What classifier and regressor share: a network that answers once for each series."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from aeon.utils.validation import check_n_jobs
+from sklearn.model_selection import train_test_split
+from sklearn.utils import check_random_state
+from torch import Tensor
+
+from ._collection import Collection, Scale, check_collection
+from ._learning import Loss, Plan, answers, check_ranges, learn, processors
+from ._network import SeriesNetwork
+
+OF_THE_NETWORK = ("mixer", "width", "layers", "bidirectional", "conv", "mlp", "dropout")
+UPDATES, PASSES = 800, 12
+"""Updates at least, and passes over the collection at least."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """Whole series, scaled, with a target each, as `Examples`.
+
+    Learning disturbs them: `noise` is the deviation of what is added to each value, and of each series' amplitude.
+    """
+
+    x: Tensor  # (N, T, C)
+    lengths: Tensor  # (N,)
+    targets: Tensor  # (N,)
+    noise: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: Tensor, random: torch.Generator | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """x (B, T, C), lengths (B,); targets (B,)"""
+        lengths = self.lengths[rows]
+        x = self.x[rows, : int(lengths.max())]
+        if random is not None and self.noise:
+            amplitude = 1 + self.noise * torch.randn(len(x), 1, 1, generator=random)
+            x = x * amplitude + self.noise * torch.randn(x.shape, generator=random)
+        return (x, lengths), self.targets[rows]
+
+    def only(self, rows: np.ndarray) -> Whole:
+        """Some of them."""
+        return Whole(self.x[rows], self.lengths[rows], self.targets[rows], self.noise)
+
+
+class Learner:
+    """Under aeon's base classes, which check and convert what they are given and then call `_fit` and `_predict`."""
+
+    steps: int | None
+    learning_rate: float
+    batch_size: int
+    noise: float
+    early_stopping: bool
+    validation_fraction: float
+    patience: int
+    random_state: int | np.random.RandomState | None
+    n_jobs: int | None
+    verbose: bool
+
+    scale_: Scale
+    network_: SeriesNetwork
+    curve_: list[dict[str, float]]
+
+    def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
+        check_collection(X)
+        with warnings.catch_warnings():  # of aeon's look at each series, where one of them lacks a whole channel
+            warnings.filterwarnings("ignore", "All-NaN|Degrees of freedom", RuntimeWarning)
+            return super()._preprocess_collection(X, store_metadata)  # type: ignore[misc]
+
+    def _check_y(self, y: Any, *arguments: Any, **options: Any) -> np.ndarray:
+        y = np.asarray(y) if isinstance(y, list | tuple) else y
+        values = np.asarray(y)
+        if values.dtype.kind == "f" and not np.isfinite(values).all():
+            first = int(np.flatnonzero(~np.isfinite(values))[0])
+            raise ValueError(f"y[{first}] is {values[first]}; leave that series out")
+        return np.asarray(super()._check_y(y, *arguments, **options))  # type: ignore[misc]
+
+    def _learn(
+        self, X: Collection, targets: Tensor, outputs: int, loss: Loss, stratify: np.ndarray | None = None
+    ) -> None:
+        """Fit a fresh network; a held-out part has each label of `stratify` in proportion."""
+        check_ranges(self)
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.scale_ = Scale.of(X)
+        examples = Whole(*self.scale_.apply(X), targets, self.noise)
+        held_out = None
+        if self.early_stopping:
+            examples, held_out = self._split(examples, seed, stratify)
+        plan = Plan(
+            steps=self.steps or max(UPDATES, PASSES * -(-len(examples) // self.batch_size)),
+            learning_rate=self.learning_rate,
+            batch_size=self.batch_size,
+            seed=seed,
+            patience=self.patience,
+        )
+        options = {name: getattr(self, name) for name in OF_THE_NETWORK}
+        with processors(check_n_jobs(self.n_jobs)), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.network_ = SeriesNetwork(self.scale_.inputs, outputs, **options)
+            self.curve_ = learn(self.network_, examples, loss, plan, held_out, self.verbose)
+
+    def _split(self, examples: Whole, seed: int, stratify: np.ndarray | None) -> tuple[Whole, Whole]:
+        share, number = self.validation_fraction, np.arange(len(examples))
+        try:
+            learned, held = train_test_split(number, test_size=share, random_state=seed, stratify=stratify)
+        except ValueError as error:
+            raise ValueError(
+                f"early_stopping cannot hold out {share:g} of {len(examples)} series: {error}; give more series, "
+                "another validation_fraction, or early_stopping=False"
+            ) from None
+        return examples.only(learned), examples.only(held)
+
+    def _answers(self, X: Collection) -> Tensor:
+        """(N, outputs)"""
+        with processors(check_n_jobs(self.n_jobs)):
+            return answers(self.network_, Whole(*self.scale_.apply(X), torch.zeros(len(X))))

@@ -1,0 +1,158 @@
+"""How a network learns from examples: AdamW, one cycle of the learning rate, and a held-out part if asked."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from ..training._optimizer import build_optimizer, learning_rate
+from ..training._progress import display
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+"""(B, ...) answers, (B, ...) targets -> (B,)"""
+
+AT_ONCE = 256
+"""Examples that are read at once when nothing is learned."""
+
+
+class Examples(Protocol):
+    """What a network reads and should answer."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: Tensor, random: torch.Generator | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        """The network's arguments and the targets of some `rows`; `random` where it may disturb them, to learn."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What decides the updates."""
+
+    steps: int
+    learning_rate: float
+    batch_size: int
+    seed: int
+    patience: int
+    warmup: int = 50
+    final_rate: float = 0.02
+    weight_decay: float = 0.1
+    betas: tuple[float, float] = (0.9, 0.98)
+    clip: float = 1.0
+    evaluations: int = 20
+
+
+def learn(
+    network: nn.Module, examples: Examples, loss: Loss, plan: Plan, held_out: Examples | None, verbose: bool
+) -> list[dict[str, float]]:
+    """Update `network` in place and leave it in evaluation mode; the curve, a record for each evaluation.
+
+    With a `held_out` part the best weights are kept, and `patience` evaluations in a row without a better one end it
+    (0: none do).
+    """
+    optimizer = build_optimizer(network, plan)
+    random = torch.Generator().manual_seed(plan.seed)
+    show = display() if verbose else None
+    best, best_weights, waited = float("inf"), None, 0
+    every = max(1, plan.steps // plan.evaluations)
+    curve: list[dict[str, float]] = []
+    began = time.perf_counter()
+    try:
+        for step, rows in enumerate(_batches(len(examples), plan, random), 1):
+            network.train()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(plan, step - 1)
+            inputs, targets = examples.take(rows, random)
+            error = loss(network(*inputs), targets).mean()
+            optimizer.zero_grad()
+            error.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
+            optimizer.step()
+            if show is not None:
+                seconds = time.perf_counter() - began
+                values = step * inputs[0].shape[0] * inputs[0].shape[1]
+                show.step(step, plan.steps, error.item(), values / seconds, seconds / step * (plan.steps - step))
+            if step % every and step != plan.steps:
+                continue
+            curve.append({"step": float(step), "loss": error.item()})
+            if held_out is None:
+                continue
+            score = float(torch.cat(list(_read(network, held_out, loss))).mean())
+            curve[-1]["held_out"] = score
+            waited = 0 if score < best else waited + 1
+            if score < best:
+                best, best_weights = score, copy.deepcopy(network.state_dict())
+            if plan.patience and waited >= plan.patience:
+                break
+    finally:
+        if show is not None:
+            show.close()
+        network.eval()
+    if best_weights is not None:
+        network.load_state_dict(best_weights)
+    return curve
+
+
+def answers(network: nn.Module, examples: Examples) -> Tensor:
+    """What `network` says of each example: (N, ...)."""
+    return torch.cat(list(_read(network, examples, lambda outputs, targets: outputs)))
+
+
+@torch.no_grad()
+def _read(network: nn.Module, examples: Examples, of: Loss) -> Iterator[Tensor]:
+    network.eval()
+    for rows in torch.arange(len(examples)).split(AT_ONCE):  # type: ignore[no-untyped-call]
+        inputs, targets = examples.take(rows)
+        yield of(network(*inputs), targets)
+
+
+def _batches(examples: int, plan: Plan, random: torch.Generator) -> Iterator[Tensor]:
+    """Rows of each update: passes in a new order each, without what is left of a pass."""
+    size = min(plan.batch_size, examples)
+    waiting = torch.empty(0, dtype=torch.int64)
+    for _ in range(plan.steps):
+        if len(waiting) < size:
+            waiting = torch.randperm(examples, generator=random)
+        rows, waiting = waiting[:size], waiting[size:]
+        yield rows
+
+
+@contextmanager
+def processors(threads: int) -> Iterator[None]:
+    """Let torch use so many threads for a while."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def check_ranges(estimator: object) -> None:
+    """Raise ValueError for a parameter that is out of range; each may be missing."""
+    above_0, from_0, from_1, share = "more than 0", "0 or more", "1 or more", "more than 0 and less than 1"
+    holds: dict[str, Callable[[float], bool]] = {
+        above_0: lambda value: value > 0,
+        from_0: lambda value: value >= 0,
+        from_1: lambda value: value >= 1,
+        share: lambda value: 0 < value < 1,
+    }
+    for allowed, names in {
+        from_1: ("width", "layers", "batch_size", "steps", "horizon", "context", "patch"),
+        from_0: ("conv", "mlp", "noise", "patience", "dropout", "label_smoothing"),
+        above_0: ("learning_rate",),
+        share: ("validation_fraction",),
+    }.items():
+        for name in names:
+            value = getattr(estimator, name, None)
+            if value is not None and not holds[allowed](value):
+                raise ValueError(f"{name} is {value}; expected {allowed}")
+    for name in ("dropout", "label_smoothing"):
+        if getattr(estimator, name, 0) >= 1:
+            raise ValueError(f"{name} is {getattr(estimator, name)}; expected 0 or more and less than 1")

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from aeon.regression.base import BaseRegressor
+from torch import Tensor
+
+from ._collection import Collection
+from ._estimator import Learner
+
+
+class MinRNNRegressor(Learner, BaseRegressor):
+    """Says which number belongs to a time series: `MinRNNClassifier` for one real target.
+
+    The target is scaled to mean 0 and deviation 1 over what was learned from, and the mean squared error is minimised.
+
+    Args:
+        mixer, width, layers, bidirectional, conv, mlp, dropout, steps, learning_rate, batch_size, noise,
+        early_stopping, validation_fraction, patience, random_state, n_jobs, verbose: see `MinRNNClassifier`.
+
+    Attributes:
+        network_, scale_, curve_: see `MinRNNClassifier`.
+        target_mean_, target_deviation_: of the targets.
+
+    Raises:
+        ValueError: as `MinRNNClassifier`, and for targets that are missing or infinite.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(20, 2, 30))
+        >>> MinRNNRegressor(steps=5, random_state=0).fit(X, X[:, 0].mean(axis=-1)).predict(X[:1]).shape
+        (1,)
+    """
+
+    _tags = {  # noqa: RUF012
+        "X_inner_type": ["np-list", "numpy3D"],
+        "capability:multivariate": True,
+        "capability:unequal_length": True,
+        "capability:missing_values": True,
+        "capability:multithreading": True,
+        "algorithm_type": "deeplearning",
+    }
+
+    def __init__(
+        self,
+        mixer: str = "mingru",
+        *,
+        width: int = 64,
+        layers: int = 2,
+        bidirectional: bool = True,
+        conv: int = 4,
+        mlp: float = 2.0,
+        dropout: float = 0.2,
+        steps: int | None = None,
+        learning_rate: float = 3e-3,
+        batch_size: int = 32,
+        noise: float = 0.1,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = 1,
+        verbose: bool = False,
+    ) -> None:
+        self.mixer = mixer
+        self.width = width
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.conv = conv
+        self.mlp = mlp
+        self.dropout = dropout
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.noise = noise
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        super().__init__()
+
+    def _fit(self, X: Collection, y: np.ndarray) -> MinRNNRegressor:
+        self.target_mean_ = float(y.mean())
+        self.target_deviation_ = float(y.std()) or 1.0
+        targets = torch.from_numpy((y - self.target_mean_) / self.target_deviation_).float()
+        self._learn(X, targets, 1, _squared_error)
+        return self
+
+    def _predict(self, X: Collection) -> np.ndarray:
+        return self.target_mean_ + self.target_deviation_ * self._answers(X)[:, 0].double().numpy()
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        """What aeon's checks fit with."""
+        return {"width": 8, "layers": 1, "steps": 10}
+
+
+def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs[:, 0] - targets).square()

@@ -1,0 +1,18 @@
+"""The examples of docs/series.md run, one after the other, and what they say of shapes is so."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+PAGE = (Path(__file__).parents[2] / "docs" / "series.md").read_text()
+
+
+def test_examples() -> None:
+    found: dict[str, Any] = {}
+    for example in re.findall(r"```python\n(.*?)```", PAGE, re.S):
+        exec(example, found)
+    assert found["probabilities"].shape == (40, 2)
+    assert found["path"].shape == (1, 24)
+    assert (found["low"] <= found["high"]).all()
+    assert abs(found["middle"] - found["y"][576:]).mean() < 10
+    assert found["paths"].shape == (5, 1, 12)

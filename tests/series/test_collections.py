@@ -1,0 +1,193 @@
+"""Classifier and regressor: what they learn, and what they take."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sklearn.base import clone
+
+from minrnn.mixers import names
+from minrnn.series import MinRNNClassifier, MinRNNRegressor
+
+SMALL: dict[str, Any] = {
+    "width": 16,
+    "layers": 1,
+    "steps": 120,
+    "batch_size": 16,
+    "learning_rate": 1e-2,
+    "random_state": 0,
+}
+
+
+def waves(number: int, seed: int, *, missing: float = 0.0) -> tuple[list[np.ndarray], np.ndarray]:
+    """Series of unequal lengths whose second channel is slow or fast; the first is noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.array(["slow", "fast"])[rng.integers(2, size=number)]
+    series = []
+    for label in labels:
+        t = np.arange(rng.integers(20, 41)) + rng.uniform(0, 10)
+        wave = np.sin(t * (0.4 if label == "slow" else 0.9))
+        one = 50 + 10 * np.stack([rng.normal(size=len(t)), wave])
+        one[rng.random(one.shape) < missing] = np.nan
+        series.append(one)
+    return series, labels
+
+
+@pytest.mark.parametrize("missing", [0.0, 0.2])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_classes_of_unequal_series_with_gaps(missing: float, bidirectional: bool) -> None:
+    classifier = MinRNNClassifier(bidirectional=bidirectional, **SMALL)
+    classifier.fit(*waves(60, 0, missing=missing))
+    X, y = waves(60, 1, missing=missing)
+    assert classifier.score(X, y) >= 0.9
+    probabilities = classifier.predict_proba(X)
+    assert list(classifier.classes_) == ["fast", "slow"]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    np.testing.assert_array_equal(classifier.classes_[probabilities.argmax(axis=1)], classifier.predict(X))
+
+
+def test_a_number() -> None:
+    def sample(seed: int) -> tuple[np.ndarray, np.ndarray]:
+        X = np.random.default_rng(seed).normal(size=(120, 2, 25))
+        return X, 1000 + 50 * X[:, 1, -5:].mean(axis=1)
+
+    regressor = MinRNNRegressor(**SMALL | {"steps": 300, "noise": 0.0}).fit(*sample(0))
+    assert regressor.score(*sample(1)) >= 0.8
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_mixer_by_name(name: str) -> None:
+    X, y = waves(8, 0)
+    options = SMALL | {"steps": 2}
+    assert MinRNNClassifier(name, **options).fit(X, y).predict_proba(X).shape == (8, 2)
+
+
+def test_a_series_alone_is_the_series_beside_longer_ones() -> None:
+    X, y = waves(20, 0, missing=0.1)
+    classifier = MinRNNClassifier(**SMALL | {"steps": 5}).fit(X, y)
+    alone = np.concatenate([classifier.predict_proba([one]) for one in X])
+    np.testing.assert_allclose(classifier.predict_proba(X), alone, atol=1e-5)
+
+
+def test_an_order_of_steps_that_is_turned_is_another_series() -> None:
+    X, y = waves(20, 0)
+    for bidirectional in (True, False):
+        classifier = MinRNNClassifier(**SMALL | {"steps": 5}, bidirectional=bidirectional).fit(X, y)
+        turned = classifier.predict_proba([one[:, ::-1].copy() for one in X])
+        assert np.abs(turned - classifier.predict_proba(X)).max() > 1e-3
+
+
+def test_one_series_without_one_of_the_channels() -> None:
+    X, y = waves(8, 0)
+    X[2][0] = np.nan
+    assert np.isfinite(MinRNNClassifier(**SMALL | {"steps": 2}).fit(X, y).predict_proba(X)).all()
+
+
+def test_units_do_not_matter() -> None:
+    X, y = waves(20, 0)
+    options = SMALL | {"steps": 5}
+    plain = MinRNNClassifier(**options).fit(X, y).predict_proba(X)
+    scaled = [1e6 * one - 3e8 for one in X]
+    np.testing.assert_allclose(MinRNNClassifier(**options).fit(scaled, y).predict_proba(scaled), plain, atol=1e-4)
+
+
+def test_same_random_state_same_network_and_no_trace_on_torch() -> None:
+    X, y = waves(20, 0)
+    options = SMALL | {"steps": 5}
+    torch.manual_seed(7)
+    expected, threads = torch.rand(1), torch.get_num_threads()
+    torch.manual_seed(7)
+    first = MinRNNClassifier(**options, n_jobs=2).fit(X, y)
+    assert torch.rand(1) == expected
+    assert torch.get_num_threads() == threads
+    np.testing.assert_array_equal(first.predict_proba(X), clone(first).fit(X, y).predict_proba(X))
+    other = MinRNNClassifier(**options | {"random_state": 1}).fit(X, y)
+    assert np.abs(other.predict_proba(X) - first.predict_proba(X)).max() > 1e-3
+
+
+def test_pickle(tmp_path: Path) -> None:
+    X, y = waves(20, 0)
+    classifier = MinRNNClassifier(**SMALL | {"steps": 5}).fit(X, y)
+    again = pickle.loads(pickle.dumps(classifier))
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+def test_class_weights_raise_the_rare_class() -> None:
+    X = np.random.default_rng(0).normal(size=(100, 1, 12))  # nothing to learn but the shares
+    y = np.arange(100) % 10 == 0
+    means = [
+        MinRNNClassifier(**SMALL | {"steps": 60}, class_weight=weight).fit(X, y).predict_proba(X)[:, 1].mean()
+        for weight in (None, "balanced", {False: 1.0, True: 30.0})
+    ]
+    assert means[0] < 0.25 < means[1] < means[2]
+
+
+def test_early_stopping_keeps_the_best_weights() -> None:
+    X, y = waves(60, 0)
+    y = np.random.default_rng(0).permutation(y)  # nothing to learn, so that learning on makes it worse
+    classifier = MinRNNClassifier(**SMALL | {"steps": 400}, early_stopping=True, validation_fraction=0.3, patience=4)
+    classifier.fit(X, y)
+    held_out = [point["held_out"] for point in classifier.curve_]
+    assert len(held_out) < 20
+    assert held_out.index(min(held_out)) == len(held_out) - 1 - 4
+
+
+def test_progress_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
+    X, y = waves(8, 0)
+    MinRNNClassifier(**SMALL | {"steps": 3}, verbose=True).fit(X, y)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert "step 3/3" in printed.err
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda X, y: ([*X[:-1], X[-1][:1]], y), r"X\[7\] has 1 channels and X\[0\] 2; expected the same"),
+        (lambda X, y: ([*X[:-1], X[-1][:, :0]], y), r"X\[7\] has shape \(2, 0\): it is empty; leave it out"),
+        (lambda X, y: ([], []), "X is an empty list"),
+        (lambda X, y: (np.zeros((0, 2, 5)), y[:0]), r"X has shape \(0, 2, 5\): there is nothing in it"),
+        (lambda X, y: ([one * [[np.nan], [1]] for one in X], y), "channel 0 of X has no value, all are missing"),
+        (lambda X, y: ([one + [[np.inf], [0]] for one in X], y), "X has infinite values"),
+        (lambda X, y: (X, y[:-1]), "Mismatch in number of cases"),
+        (lambda X, y: (X, np.zeros(8)), "at least 2 unique labels"),
+    ],
+)
+def test_input_that_will_not_do(spoil: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MinRNNClassifier(**SMALL).fit(*spoil(*waves(8, 0)))
+
+
+def test_other_channels_than_in_fit() -> None:
+    X, y = waves(8, 0)
+    classifier = MinRNNClassifier(**SMALL | {"steps": 1}).fit(X, y)
+    with pytest.raises(ValueError, match="different number of channels"):
+        classifier.predict([one[:1] for one in X])
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ({"width": 0}, "width is 0; expected 1 or more"),
+        ({"dropout": 1.0}, "dropout is 1.0; expected 0 or more and less than 1"),
+        ({"label_smoothing": -0.1}, "label_smoothing is -0.1; expected 0 or more"),
+        ({"steps": 0}, "steps is 0; expected 1 or more"),
+        ({"early_stopping": True, "validation_fraction": 1.5}, "validation_fraction is 1.5; expected more than 0"),
+        ({"early_stopping": True, "validation_fraction": 0.01}, "early_stopping cannot hold out 0.01 of 8 series"),
+        ({"mixer": "minrgu"}, "mingru"),
+    ],
+)
+def test_parameters_out_of_range(option: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        MinRNNClassifier(**SMALL | option).fit(*waves(8, 0))
+
+
+def test_targets_that_will_not_do() -> None:
+    X, _ = waves(8, 0)
+    with pytest.raises(ValueError, match=r"y\[0\] is nan; leave that series out"):
+        MinRNNRegressor(**SMALL).fit(X, np.array([np.nan, *range(7)]))

@@ -1,0 +1,57 @@
+"""The loop that estimators share."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from minrnn.series._learning import Plan, learn
+
+
+class Constant(nn.Module):
+    """Answers with one number that it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.number.expand(len(x))
+
+
+class Same:
+    """Examples with one target for all."""
+
+    def __init__(self, target: float) -> None:
+        self.target = target
+
+    def __len__(self) -> int:
+        return 7
+
+    def take(self, rows: Tensor, random: torch.Generator | None = None) -> tuple[tuple[Tensor, ...], Tensor]:
+        return (torch.zeros(len(rows), 1),), torch.full((len(rows),), self.target)
+
+
+def squared(outputs: Tensor, targets: Tensor) -> Tensor:
+    return (outputs - targets).square()
+
+
+PLAN = Plan(steps=200, learning_rate=0.05, batch_size=4, seed=0, patience=0, weight_decay=0.0)
+
+
+def test_the_last_weights_are_kept_without_a_held_out_part_and_the_best_with_one() -> None:
+    learned, held_back = Constant(), Constant()
+    learn(learned, Same(1.0), squared, PLAN, None, verbose=False)
+    curve = learn(held_back, Same(1.0), squared, PLAN, Same(0.3), verbose=False)
+    assert abs(learned.number.item() - 1.0) < 0.05
+    assert abs((held_back.number.item() - 0.3) ** 2 - min(point["held_out"] for point in curve)) < 1e-6
+    assert curve[-1]["held_out"] > min(point["held_out"] for point in curve)
+    assert not held_back.training
+
+
+def test_patience() -> None:
+    plan = Plan(steps=200, learning_rate=0.05, batch_size=4, seed=0, patience=3, weight_decay=0.0)
+    curve = learn(Constant(), Same(1.0), squared, plan, Same(0.3), verbose=False)
+    scores = [point["held_out"] for point in curve]
+    assert len(scores) < 20
+    assert scores.index(min(scores)) == len(scores) - 1 - 3
