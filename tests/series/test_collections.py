@@ -53,10 +53,10 @@ def test_classes_of_unequal_series_with_gaps(missing: float, bidirectional: bool
 
 def test_a_number() -> None:
     def sample(seed: int) -> tuple[np.ndarray, np.ndarray]:
-        X = np.random.default_rng(seed).normal(size=(120, 2, 25))
+        X = np.random.default_rng(seed).normal(size=(300, 2, 25))
         return X, 1000 + 50 * X[:, 1, -5:].mean(axis=1)
 
-    regressor = MinRNNRegressor(**SMALL | {"steps": 300, "noise": 0.0}).fit(*sample(0))
+    regressor = MinRNNRegressor(**SMALL | {"steps": 300, "noise": 0.0}, dropout=0.0).fit(*sample(0))
     assert regressor.score(*sample(1)) >= 0.8
 
 
@@ -191,3 +191,45 @@ def test_targets_that_will_not_do() -> None:
     X, _ = waves(8, 0)
     with pytest.raises(ValueError, match=r"y\[0\] is nan; leave that series out"):
         MinRNNRegressor(**SMALL).fit(X, np.array([np.nan, *range(7)]))
+
+
+def test_going_on_with_more_series() -> None:
+    classifier = MinRNNClassifier(**SMALL)
+    for seed in range(12):
+        X, y = waves(60, seed)
+        classifier.partial_fit(X, y, classes=["slow", "fast"])
+    assert classifier.score(*waves(60, 99)) >= 0.9
+    assert classifier.updates_ == 12 * 4
+    before = classifier.predict_proba(X)
+    again = pickle.loads(pickle.dumps(classifier))
+    for one in (classifier, again):
+        one.partial_fit(X[:5], y[:5])
+    assert np.abs(classifier.predict_proba(X) - before).max() > 0
+    np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+def test_going_on_after_fit_and_a_fit_that_begins_anew() -> None:
+    X, y = waves(30, 0)
+    options = SMALL | {"steps": 20}
+    classifier = MinRNNClassifier(**options).fit(X, y)
+    fitted = classifier.predict_proba(X)
+    classifier.partial_fit(*waves(30, 1))
+    assert np.abs(classifier.predict_proba(X) - fitted).max() > 1e-3
+    np.testing.assert_array_equal(classifier.fit(X, y).predict_proba(X), fitted)
+
+
+def test_going_on_with_numbers() -> None:
+    regressor = MinRNNRegressor(**SMALL | {"noise": 0.0})
+    for seed in range(40):
+        X = np.random.default_rng(seed).normal(size=(64, 1, 15))
+        regressor.partial_fit(X, 1000 + 50 * X[:, 0].mean(axis=1))
+    assert regressor.score(X, 1000 + 50 * X[:, 0].mean(axis=1)) > 0.7
+
+
+def test_a_class_or_a_channel_that_the_first_call_did_not_have() -> None:
+    X, y = waves(8, 0)
+    classifier = MinRNNClassifier(**SMALL).partial_fit(X, y)
+    with pytest.raises(ValueError, match=r"y has the label 'third', which is not among the classes \['fast', 'slow'\]"):
+        classifier.partial_fit(X, ["third"] * 8)
+    with pytest.raises(ValueError, match="different number of channels"):
+        classifier.partial_fit([one[:1] for one in X], y)

@@ -174,3 +174,11 @@ def test_a_missing_value_moves_with_the_others() -> None:
     known = past.clone()
     known[:, 2] = 0.3
     assert (network(known, *rest) - network(past, *rest)).abs().min() > 0
+
+
+def test_series_that_do_not_belong_together() -> None:
+    forecaster = MinRNNForecaster(horizon=5, steps=1, **SMALL)
+    with pytest.raises(ValueError, match=r"series\[1\] has 2 channels and series\[0\] 1; expected the same"):
+        forecaster.fit_many([wave(), np.stack([wave(), wave()])])
+    with pytest.raises(ValueError, match="static is of 1 series; expected 2, as many as there are"):
+        forecaster.fit_many([wave(), wave()], static=np.ones((1, 1)))

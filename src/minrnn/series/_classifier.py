@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from ._collection import Collection
 from ._estimator import Learner
+from ._learning import Loss
 
 
 class MinRNNClassifier(Learner, BaseClassifier):
@@ -46,7 +48,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
         classes_: labels, in the order of `predict_proba`'s columns.
         network_: the `SeriesNetwork`.
         scale_: mean and deviation of each channel.
-        curve_: step, loss and held-out loss of each evaluation.
+        curve_: step, loss and held-out loss of each evaluation of the last call.
 
     Input: `(series, channels, steps)` or `(series, steps)` arrays, a list of `(channels, steps_i)` arrays, and what
     else aeon converts. Labels are numbers or strings.
@@ -114,17 +116,46 @@ class MinRNNClassifier(Learner, BaseClassifier):
         self.verbose = verbose
         super().__init__()
 
+    def partial_fit(self, X: Any, y: Any, classes: Any = None) -> MinRNNClassifier:
+        """Go on learning, from more series: one pass over them at the highest learning rate.
+
+        Before `fit`, the first call makes the network, and scales all later series as its own. After `fit`, it goes on
+        from there.
+
+        Args:
+            X, y: as for `fit`; a batch may lack classes.
+            classes: all labels there are, in the first call; None takes those of y.
+
+        Raises:
+            ValueError: as `fit`, and for a label that is not among the classes.
+        """
+        X = self._more(X)
+        fresh = not self.is_fitted
+        y = self._check_y(y, len(X), update_classes=False, allow_single_class=True)
+        if fresh:
+            self.classes_ = np.unique(y if classes is None else classes)
+            self.n_classes_ = len(self.classes_)
+            self._class_dictionary = {label: index for index, label in enumerate(self.classes_)}
+        if unknown := np.setdiff1d(y, self.classes_).tolist():
+            raise ValueError(f"y has the label {unknown[0]!r}, which is not among the classes {self.classes_.tolist()}")
+        if fresh:
+            self._begin(X, self.n_classes_)
+        self._go_on(X, self._targets(y), self._loss(None))
+        self.is_fitted = True
+        return self
+
     def _fit(self, X: Collection, y: np.ndarray) -> MinRNNClassifier:
         weight = None
         if self.class_weight is not None:
             weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
-
-        def loss(logits: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(logits, targets, weight, reduction="none", label_smoothing=self.label_smoothing)
-
-        targets = torch.from_numpy(np.searchsorted(self.classes_, y))
-        self._learn(X, targets, len(self.classes_), loss, stratify=y)
+        self._learn(X, self._targets(y), len(self.classes_), self._loss(weight), stratify=y)
         return self
+
+    def _targets(self, y: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.searchsorted(self.classes_, y))
+
+    def _loss(self, weight: Tensor | None) -> Loss:
+        return partial(F.cross_entropy, weight=weight, reduction="none", label_smoothing=self.label_smoothing)
 
     def _predict(self, X: Collection) -> np.ndarray:
         return np.asarray(self.classes_[self._answers(X).argmax(dim=-1).numpy()])

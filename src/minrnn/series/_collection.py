@@ -56,27 +56,29 @@ class Scale:
         return x, torch.tensor(lengths)
 
 
-def check_collection(X: object) -> None:
+def check_collection(X: object, name: str = "X") -> None:
     """Raise ValueError, naming the series, where some are empty, do not belong together, or hold nothing to read."""
     if isinstance(X, np.ndarray):
         if 0 in X.shape:
-            raise ValueError(f"X has shape {X.shape}: there is nothing in it; expected (series, channels, steps)")
+            raise ValueError(f"{name} has shape {X.shape}: there is nothing in it; expected (series, channels, steps)")
         arrays = [np.atleast_2d(one) for one in X]
     elif isinstance(X, list | tuple):
         if not X:
-            raise ValueError("X is an empty list; expected one array (channels, steps) for each series")
+            raise ValueError(f"{name} is an empty list; expected one array (channels, steps) for each series")
         for index, one in enumerate(X):
             if 0 in np.shape(one):
-                raise ValueError(f"X[{index}] has shape {np.shape(one)}: it is empty; leave it out")
+                raise ValueError(f"{name}[{index}] has shape {np.shape(one)}: it is empty; leave it out")
         arrays = [np.atleast_2d(one) for one in X if isinstance(one, np.ndarray)]
         for index, one in enumerate(arrays):
             if len(one) != len(arrays[0]):
-                raise ValueError(f"X[{index}] has {len(one)} channels and X[0] {len(arrays[0])}; expected the same")
+                raise ValueError(
+                    f"{name}[{index}] has {len(one)} channels and {name}[0] {len(arrays[0])}; expected the same"
+                )
     else:
         return
     numbers = [one for one in arrays if one.dtype.kind in "iuf"]  # aeon says what it thinks of the rest
     if numbers:
-        check_values(numbers)
+        check_values(numbers, name)
 
 
 def check_values(series: Collection, name: str = "X") -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from ..training._optimizer import build_optimizer
 from ._collection import Collection, Scale, check_collection
 from ._learning import Loss, Plan, answers, check_ranges, learn, processors
 from ._network import SeriesNetwork
@@ -65,8 +66,12 @@ class Learner:
     n_jobs: int | None
     verbose: bool
 
+    is_fitted: bool
     scale_: Scale
     network_: SeriesNetwork
+    optimizer_: torch.optim.Optimizer
+    seed_: int
+    updates_: int
     curve_: list[dict[str, float]]
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
@@ -83,34 +88,66 @@ class Learner:
             raise ValueError(f"y[{first}] is {values[first]}; leave that series out")
         return np.asarray(super()._check_y(y, *arguments, **options))  # type: ignore[misc]
 
+    def _more(self, X: Any) -> Collection:
+        """Series to go on with, checked as aeon checks them in `fit` and `predict`."""
+        fresh = not self.is_fitted
+        X = self._preprocess_collection(X, store_metadata=fresh)
+        if not fresh:
+            self._check_shape(X)  # type: ignore[attr-defined]
+        return X  # type: ignore[no-any-return]
+
     def _learn(
         self, X: Collection, targets: Tensor, outputs: int, loss: Loss, stratify: np.ndarray | None = None
     ) -> None:
         """Fit a fresh network; a held-out part has each label of `stratify` in proportion."""
-        check_ranges(self)
-        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.scale_ = Scale.of(X)
+        self._begin(X, outputs)
         examples = Whole(*self.scale_.apply(X), targets, self.noise)
         held_out = None
         if self.early_stopping:
-            examples, held_out = self._split(examples, seed, stratify)
-        plan = Plan(
-            steps=self.steps or max(UPDATES, PASSES * -(-len(examples) // self.batch_size)),
+            examples, held_out = self._split(examples, stratify)
+        steps = self.steps or max(UPDATES, PASSES * -(-len(examples) // self.batch_size))
+        self._update(examples, held_out, loss, self._plan(steps), None)
+
+    def _go_on(self, X: Collection, targets: Tensor, loss: Loss) -> None:
+        """One pass over more series at the highest learning rate."""
+        examples = Whole(*self.scale_.apply(X), targets, self.noise)
+        plan = replace(self._plan(-(-len(examples) // self.batch_size)), warmup=0, final_rate=1.0)
+        if not hasattr(self, "optimizer_"):
+            self.optimizer_ = build_optimizer(self.network_, plan)
+        self._update(examples, None, loss, plan, self.optimizer_)
+
+    def _begin(self, X: Collection, outputs: int) -> None:
+        """A fresh network for series like these."""
+        check_ranges(self)
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.updates_ = 0
+        self.scale_ = Scale.of(X)
+        options = {name: getattr(self, name) for name in OF_THE_NETWORK}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed_)
+            self.network_ = SeriesNetwork(self.scale_.inputs, outputs, **options)
+
+    def _plan(self, steps: int) -> Plan:
+        return Plan(
+            steps=steps,
             learning_rate=self.learning_rate,
             batch_size=self.batch_size,
-            seed=seed,
+            seed=self.seed_ + self.updates_,
             patience=self.patience,
         )
-        options = {name: getattr(self, name) for name in OF_THE_NETWORK}
-        with processors(check_n_jobs(self.n_jobs)), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            self.network_ = SeriesNetwork(self.scale_.inputs, outputs, **options)
-            self.curve_ = learn(self.network_, examples, loss, plan, held_out, self.verbose)
 
-    def _split(self, examples: Whole, seed: int, stratify: np.ndarray | None) -> tuple[Whole, Whole]:
+    def _update(
+        self, examples: Whole, held_out: Whole | None, loss: Loss, plan: Plan, optimizer: torch.optim.Optimizer | None
+    ) -> None:
+        with processors(check_n_jobs(self.n_jobs)), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(plan.seed)  # of dropout
+            self.curve_ = learn(self.network_, examples, loss, plan, held_out, self.verbose, optimizer)
+        self.updates_ += int(self.curve_[-1]["step"])
+
+    def _split(self, examples: Whole, stratify: np.ndarray | None) -> tuple[Whole, Whole]:
         share, number = self.validation_fraction, np.arange(len(examples))
         try:
-            learned, held = train_test_split(number, test_size=share, random_state=seed, stratify=stratify)
+            learned, held = train_test_split(number, test_size=share, random_state=self.seed_, stratify=stratify)
         except ValueError as error:
             raise ValueError(
                 f"early_stopping cannot hold out {share:g} of {len(examples)} series: {error}; give more series, "

@@ -248,7 +248,7 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
         series: Sequence[np.ndarray], exog: Sequence[np.ndarray] | None
     ) -> tuple[list[np.ndarray], list[np.ndarray] | None]:
         """As (C, T_i) each."""
-        check_collection(list(series))
+        check_collection(list(series), "series")
         return [np.atleast_2d(one) for one in series], None if exog is None else [np.atleast_2d(one) for one in exog]
 
     @classmethod

@@ -49,14 +49,20 @@ class Plan:
 
 
 def learn(
-    network: nn.Module, examples: Examples, loss: Loss, plan: Plan, held_out: Examples | None, verbose: bool
+    network: nn.Module,
+    examples: Examples,
+    loss: Loss,
+    plan: Plan,
+    held_out: Examples | None,
+    verbose: bool,
+    optimizer: torch.optim.Optimizer | None = None,
 ) -> list[dict[str, float]]:
     """Update `network` in place and leave it in evaluation mode; the curve, a record for each evaluation.
 
     With a `held_out` part the best weights are kept, and `patience` evaluations in a row without a better one end it
-    (0: none do).
+    (0: none do). An `optimizer` goes on with what it knows of earlier gradients.
     """
-    optimizer = build_optimizer(network, plan)
+    optimizer = build_optimizer(network, plan) if optimizer is None else optimizer
     random = torch.Generator().manual_seed(plan.seed)
     show = display() if verbose else None
     best, best_weights, waited = float("inf"), None, 0

@@ -82,12 +82,32 @@ class MinRNNRegressor(Learner, BaseRegressor):
         self.verbose = verbose
         super().__init__()
 
+    def partial_fit(self, X: Any, y: Any) -> MinRNNRegressor:
+        """Go on learning, from more series: one pass over them at the highest learning rate.
+
+        Before `fit`, the first call makes the network, and scales all later series and targets as its own. After
+        `fit`, it goes on from there.
+        """
+        X = self._more(X)
+        y = self._check_y(y, len(X))
+        if not self.is_fitted:
+            self._scale_targets(y)
+            self._begin(X, 1)
+        self._go_on(X, self._targets(y), _squared_error)
+        self.is_fitted = True
+        return self
+
     def _fit(self, X: Collection, y: np.ndarray) -> MinRNNRegressor:
+        self._scale_targets(y)
+        self._learn(X, self._targets(y), 1, _squared_error)
+        return self
+
+    def _scale_targets(self, y: np.ndarray) -> None:
         self.target_mean_ = float(y.mean())
         self.target_deviation_ = float(y.std()) or 1.0
-        targets = torch.from_numpy((y - self.target_mean_) / self.target_deviation_).float()
-        self._learn(X, targets, 1, _squared_error)
-        return self
+
+    def _targets(self, y: np.ndarray) -> Tensor:
+        return torch.from_numpy((y - self.target_mean_) / self.target_deviation_).float()
 
     def _predict(self, X: Collection) -> np.ndarray:
         return self.target_mean_ + self.target_deviation_ * self._answers(X)[:, 0].double().numpy()
