@@ -157,8 +157,7 @@ def test_unknown_mixers(capsys: pytest.CaptureFixture[str]) -> None:
 def test_series_stand_beside_their_baselines(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("minrnn.series._estimator.UPDATES", 3)
-    monkeypatch.setattr("minrnn.series._estimator.PASSES", 0)
+    monkeypatch.setattr("minrnn.series._estimator.updates", lambda series: 3)
     monkeypatch.setattr(_bench_series, "_nearest_neighbour", lambda split: 0.5)  # compiles for half a minute
     monkeypatch.setattr(_bench_series, "_rocket", lambda split: 0.25)
     record = tmp_path / "series.json"

@@ -30,7 +30,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
         conv: steps that each block's convolution sees; 0 leaves it out.
         mlp: hidden width of each block's MLP over D; 0 leaves it out.
         dropout: share of activations dropped in training.
-        steps: updates; None makes 12 passes over the series and 800 updates at least.
+        steps: updates; None makes 40 times the square root of the number of series, and 800 at least.
         learning_rate: the highest of AdamW; it rises over 50 updates and falls along a cosine.
         batch_size: series in one update.
         noise: deviation of what is added to scaled values in training, and of each series' amplitude.

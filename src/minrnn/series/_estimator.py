@@ -19,8 +19,12 @@ from ._learning import Loss, Plan, answers, check_ranges, learn, processors
 from ._network import SeriesNetwork
 
 OF_THE_NETWORK = ("mixer", "width", "layers", "bidirectional", "conv", "mlp", "dropout")
-UPDATES, PASSES = 800, 12
-"""Updates at least, and passes over the collection at least."""
+FEWEST = 800
+
+
+def updates(series: int) -> int:
+    """How many updates suit so many series: as 40 times the square root, and 800 at least."""
+    return max(FEWEST, round(40 * series**0.5))
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ class Learner:
         held_out = None
         if self.early_stopping:
             examples, held_out = self._split(examples, stratify)
-        steps = self.steps or max(UPDATES, PASSES * -(-len(examples) // self.batch_size))
+        steps = self.steps or updates(len(examples))
         self._update(examples, held_out, loss, self._plan(steps), None)
 
     def _go_on(self, X: Collection, targets: Tensor, loss: Loss) -> None:
