@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass, replace
 from typing import Any
@@ -24,7 +25,7 @@ FEWEST = 800
 
 def updates(series: int) -> int:
     """How many updates suit so many series: as 40 times the square root, and 800 at least."""
-    return max(FEWEST, round(40 * series**0.5))
+    return max(FEWEST, round(40 * math.sqrt(series)))
 
 
 @dataclass(frozen=True)
