@@ -1,4 +1,4 @@
-"""Ctrl-C in the middle of an experiment."""
+"""A signal in the middle of an experiment."""
 
 from __future__ import annotations
 
@@ -8,12 +8,20 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 
-def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process_behind(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("send", "number", "code"),
+    [(os.killpg, signal.SIGINT, 130), (os.kill, signal.SIGTERM, 143), (os.kill, signal.SIGKILL, -9)],
+    ids=["Ctrl-C", "terminated", "killed"],
+)
+def test_what_is_finished_is_kept_and_no_process_stays_behind(
+    send: Callable[[int, int], None], number: int, code: int, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "minrnn", "reproduce", "filters", "--scale", "cpu", "--results", str(tmp_path)]
     finished = tmp_path / "filters" / "cpu" / "cells" / "mingru-seed-0.json"
     process = subprocess.Popen(
@@ -23,9 +31,9 @@ def test_ctrl_c_keeps_what_is_finished_and_leaves_no_process_behind(tmp_path: Pa
     while "at most" not in str(process.stderr.readline() if process.stderr else ""):
         assert process.poll() is None and time.monotonic() < deadline
     time.sleep(6)  # the workers have begun
-    os.killpg(process.pid, signal.SIGINT)  # a terminal sends it to all of the group
+    send(process.pid, number)  # a terminal sends Ctrl-C to all of the group, others send theirs to one process
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 130 and "Traceback" not in said
+    assert process.returncode == code and "Traceback" not in said
     assert not finished.exists() or json.loads(finished.read_text())
     assert not [path for path in finished.parent.iterdir() if path.name.endswith(".tmp")]
     with pytest.raises(ProcessLookupError):

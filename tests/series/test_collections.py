@@ -228,6 +228,8 @@ def test_going_on_with_numbers() -> None:
 
 def test_a_class_or_a_channel_that_the_first_call_did_not_have() -> None:
     X, y = waves(8, 0)
+    with pytest.raises(ValueError, match="there is one class, slow; give classes= all labels that there will be"):
+        MinRNNClassifier(**SMALL).partial_fit(X, ["slow"] * 8)
     classifier = MinRNNClassifier(**SMALL).partial_fit(X, y)
     with pytest.raises(ValueError, match=r"y has the label 'third', which is not among the classes \['fast', 'slow'\]"):
         classifier.partial_fit(X, ["third"] * 8)

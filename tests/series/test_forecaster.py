@@ -47,11 +47,26 @@ def test_quantiles_cover_what_they_say_and_do_not_cross() -> None:
     rng = np.random.default_rng(0)
     y = rng.normal(size=3000)
     forecaster = MinRNNForecaster(horizon=4, steps=300, quantiles=(0.9, 0.1, 0.5), **SMALL).fit(y[:2000])
-    quantiles = np.stack([forecaster.predict_quantiles(y[:end])[0] for end in range(2000, 2996, 10)])  # (W, Q, N)
-    actual = np.stack([y[end : end + 4] for end in range(2000, 2996, 10)])
-    assert (np.diff(quantiles, axis=1) >= 0).all()
-    covered = ((quantiles[:, 0] <= actual) & (actual <= quantiles[:, 2])).mean()
-    assert 0.7 <= covered <= 0.9
+    found = forecaster.backtest(y, start=2000)
+    assert (np.diff(found.quantiles, axis=2) >= 0).all()
+    assert found.below.keys() == {0.1, 0.5, 0.9}
+    assert all(abs(share - level) < 0.06 for level, share in found.below.items())
+    assert 0.9 < found.mse < 1.2 < 1.8 < found.mse_of_last_value  # variance 1, and twice that
+
+
+def test_a_backtest_is_the_forecasts_from_each_place() -> None:
+    rng = np.random.default_rng(0)
+    y, exog = np.stack([wave(), wave(seed=1)]), rng.normal(size=(1, 400))
+    forecaster = MinRNNForecaster(horizon=5, steps=10, **SMALL).fit(y[:, :300], exog[:, :300])
+    found = forecaster.backtest(y, exog, start=10, stride=77)
+    assert found.origins.tolist() == [10, 87, 164, 241, 318, 395]
+    for at, mean, quantiles, actual in zip(found.origins, found.mean, found.quantiles, found.actual, strict=True):
+        np.testing.assert_allclose(mean, forecaster.predict_path(y[:, :at], exog[:, : at + 5]), rtol=1e-5)
+        np.testing.assert_allclose(quantiles, forecaster.predict_quantiles(y[:, :at], exog[:, : at + 5]), rtol=1e-5)
+        np.testing.assert_array_equal(actual, y[:, at : at + 5])
+    assert found.mae == pytest.approx(np.abs(found.mean - found.actual).mean())
+    with pytest.raises(ValueError, match="start is 396 and stride 1; expected a start from 1 to 395, 5 steps before"):
+        forecaster.backtest(y, exog, start=396)
 
 
 def test_covariates_of_the_steps_to_come_are_read() -> None:

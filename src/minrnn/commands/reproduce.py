@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Annotated, Literal
 
 import tyro
@@ -75,6 +77,7 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
     failures = []
+    signal.signal(signal.SIGTERM, _end)
     show = display()
     try:
         for experiment in experiments:
@@ -90,6 +93,11 @@ def main(arguments: Sequence[str]) -> int:
     if failures:
         raise UserError(f"{len(failures)} of {len(experiments)} experiments failed: {failures[0]}")
     return 0
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    """Leave as Ctrl-C does: the workers end too, and what is finished is kept."""
+    raise SystemExit(128 + number)
 
 
 def _collect(folder: Path) -> None:

@@ -112,5 +112,7 @@ def _work(module: str, name: str, threads: int, connection: Connection) -> None:
         began = time.monotonic()
         try:
             connection.send(("done", experiment.run(cell, watch), time.monotonic() - began))
+        except BrokenPipeError:  # the parent was killed
+            return
         except Exception:
             connection.send(("failed", traceback.format_exc(limit=-3)))

@@ -11,10 +11,11 @@ try:
 except ImportError as error:
     raise ImportError("minrnn.series needs aeon and scikit-learn: pip install 'minrnn[series]'") from error
 
+from ._backtest import Backtest
 from ._classifier import MinRNNClassifier
 from ._forecast_network import ForecastNetwork
 from ._forecaster import MinRNNForecaster
 from ._network import SeriesNetwork
 from ._regressor import MinRNNRegressor
 
-__all__ = ["ForecastNetwork", "MinRNNClassifier", "MinRNNForecaster", "MinRNNRegressor", "SeriesNetwork"]
+__all__ = ["Backtest", "ForecastNetwork", "MinRNNClassifier", "MinRNNForecaster", "MinRNNRegressor", "SeriesNetwork"]

@@ -134,6 +134,8 @@ class MinRNNClassifier(Learner, BaseClassifier):
         y = self._check_y(y, len(X), update_classes=False, allow_single_class=True)
         if fresh:
             self.classes_ = np.unique(y if classes is None else classes)
+            if len(self.classes_) < 2:
+                raise ValueError(f"there is one class, {self.classes_[0]}; give classes= all labels that there will be")
             self.n_classes_ = len(self.classes_)
             self._class_dictionary = {label: index for index, label in enumerate(self.classes_)}
         if unknown := np.setdiff1d(y, self.classes_).tolist():

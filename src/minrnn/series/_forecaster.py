@@ -12,6 +12,7 @@ from aeon.utils.validation import check_n_jobs
 from sklearn.utils import check_random_state
 from torch import Tensor
 
+from ._backtest import Backtest
 from ._collection import check_collection
 from ._forecast_network import ForecastNetwork
 from ._learning import Plan, answers, check_ranges, learn, processors
@@ -156,6 +157,50 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
         """The mean of each of the next steps of each series: (number of series, C, N). Arguments: see `fit_many`."""
         self._check_is_fitted()
         return np.asarray(self._answers(*self._collected(series, exog), static)[:, :, 0])
+
+    def backtest(
+        self, y: Any, exog: Any = None, static: np.ndarray | None = None, *, start: int, stride: int = 1, axis: int = 1
+    ) -> Backtest:
+        """Forecast from every `stride`-th step of a series as if what is after it were not known, and compare.
+
+        Args:
+            y: the series; what `fit` learned from is best left before `start`.
+            exog: covariates of the steps of y.
+            static: (S,) of the series.
+            start: steps that are seen before the first forecast.
+            stride: steps from one forecast to the next.
+            axis: of time in y and exog, as in aeon.
+
+        Raises:
+            ValueError: `start` and the horizon do not fit into y.
+
+        Example:
+            >>> y = np.sin(np.arange(400) / 5)
+            >>> forecaster = MinRNNForecaster(horizon=12, context=48, steps=20, random_state=0).fit(y[:300])
+            >>> forecaster.backtest(y, start=300).mean.shape
+            (89, 1, 12)
+        """
+        self._check_is_fitted()
+        y, exog = self._preprocess_forecasting_input(y, exog, axis, False)
+        K, N, T = self.context_, self.horizon, y.shape[1]
+        if not 1 <= start <= T - N or stride < 1:
+            raise ValueError(
+                f"start is {start} and stride {stride}; expected a start from 1 to {T - N}, {N} steps before the end "
+                "of y, and a stride of 1 or more"
+            )
+        origins = np.arange(start, T - N + 1, stride)
+        seen = [y[:, max(0, at - K) : at] for at in origins]
+        known = None if exog is None else [exog[:, max(0, at - K) : at + N] for at in origins]
+        rows = None if static is None else np.repeat(np.asarray(static, np.float64)[None], len(origins), axis=0)
+        forecasts = self._answers(seen, known, rows)  # (W, C, 1 + Q, N)
+        return Backtest(
+            origins=origins,
+            actual=np.stack([y[:, at : at + N] for at in origins]),
+            mean=forecasts[:, :, 0],
+            quantiles=forecasts[:, :, 1:],
+            levels=np.sort(np.asarray(self.quantiles, np.float64)),
+            last=np.stack([one[:, -1] for one in seen]),
+        )
 
     def _predicted(self, y: Any, exog: Any, static: np.ndarray | None, axis: int) -> np.ndarray:
         """(C, 1 + Q, N)"""
