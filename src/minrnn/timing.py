@@ -91,17 +91,25 @@ def environment() -> dict[str, Any]:
     }
 
 
-def _commit() -> str | None:
-    """The commit that this code is checked out from; None where it is installed from a wheel."""
-    git = ["git", "-C", str(Path(__file__).parent)]
+def _commit(file: Path = Path(__file__)) -> str | None:
+    """The commit that this code is checked out from, "-dirty" where it was changed since; None without a checkout.
+
+    What an earlier run wrote to results/ is no change of the code.
+    """
+    git = ["git", "-C", str(file.parent)]
     try:
-        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True)
-        named = subprocess.run(
-            [*git, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"], capture_output=True, text=True
+        tracked = subprocess.run([*git, "ls-files", "--error-unmatch", file.name], capture_output=True)
+        named = subprocess.run([*git, "rev-parse", "--short=10", "HEAD"], capture_output=True, text=True)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no", "--", ":/", ":(top,exclude)results"],
+            capture_output=True,
+            text=True,
         )
     except OSError:
         return None
-    return named.stdout.strip() if tracked.returncode == named.returncode == 0 else None
+    if tracked.returncode or named.returncode:
+        return None
+    return named.stdout.strip() + ("-dirty" if changed.stdout.strip() else "")
 
 
 def _processor() -> str:
