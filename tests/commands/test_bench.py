@@ -40,10 +40,11 @@ def test_layers_are_checked_timed_and_recorded(tmp_path: Path, capsys: pytest.Ca
 
 def test_memory_is_measured_in_a_process_of_its_own() -> None:
     peak = _bench_layers.in_new_process(
-        "minrnn.commands._bench_layers", "2 projections", "16", "256", "64", "float32", "0"
+        "minrnn.commands._bench_layers", "2 projections", "64", "256", "64", "float32", "0"
     )
-    output, gradient = 16 * 256 * 128 * 4, 16 * 256 * 64 * 4
-    assert peak is None or output + gradient <= peak < 4 * (output + gradient) + 30e6
+    output, gradient = 64 * 256 * 128 * 4, 64 * 256 * 64 * 4
+    # Linux counts the pages of each thread in batches, so that the last quarter of a megabyte may be missing.
+    assert peak is None or 0.9 * (output + gradient) <= peak < 4 * (output + gradient) + 30e6
 
 
 def test_a_contestant_that_is_wrong_is_not_timed() -> None:
@@ -100,7 +101,7 @@ def test_calls(tmp_path: Path) -> None:
     [
         (["layers", "--sizes", "4x32"], "--sizes has '4x32'; it takes BATCHxLENGTHxWIDTH"),
         (["layers", "--repeats", "0"], "--repeats is 0; it takes 1 or more"),
-        (["boats"], "there is no benchmark 'boats'; there are layers, mixers, calls, model"),
+        (["boats"], "there is no benchmark 'boats'; there are layers, mixers, calls, series, model"),
     ],
 )
 def test_mistakes_end_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
