@@ -67,7 +67,8 @@ class _TorchMixer(Mixer):
     def _call(self, x: Tensor, state: Sequence[Tensor]) -> Sequence[Tensor]:
         """All steps of x at once: outputs (B, T, H), last state."""
         weights = (self.input.weight, self.recurrent.weight, self.input.bias, self.recurrent.bias)
-        if not _refuses_bfloat16(x.device):
+        bfloat16 = x.dtype == torch.bfloat16 or torch.is_autocast_enabled(x.device.type)
+        if not bfloat16 or not _refuses_bfloat16(x.device):
             return self._of_torch(x, state, weights)
         dtype = torch.promote_types(x.dtype, torch.float32)
         with torch.autocast(x.device.type, enabled=False):

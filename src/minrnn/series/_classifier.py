@@ -63,15 +63,6 @@ class MinRNNClassifier(Learner, BaseClassifier):
         (1,)
     """
 
-    _tags = {  # noqa: RUF012
-        "X_inner_type": ["np-list", "numpy3D"],
-        "capability:multivariate": True,
-        "capability:unequal_length": True,
-        "capability:missing_values": True,
-        "capability:multithreading": True,
-        "algorithm_type": "deeplearning",
-    }
-
     def __init__(
         self,
         mixer: str = "mingru",
@@ -95,26 +86,27 @@ class MinRNNClassifier(Learner, BaseClassifier):
         n_jobs: int | None = 1,
         verbose: bool = False,
     ) -> None:
-        self.mixer = mixer
-        self.width = width
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.conv = conv
-        self.mlp = mlp
-        self.dropout = dropout
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.noise = noise
         self.label_smoothing = label_smoothing
         self.class_weight = class_weight
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-        super().__init__()
+        super().__init__(
+            mixer,
+            width=width,
+            layers=layers,
+            bidirectional=bidirectional,
+            conv=conv,
+            mlp=mlp,
+            dropout=dropout,
+            steps=steps,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+            noise=noise,
+            early_stopping=early_stopping,
+            validation_fraction=validation_fraction,
+            patience=patience,
+            random_state=random_state,
+            n_jobs=n_jobs,
+            verbose=verbose,
+        )
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> MinRNNClassifier:
         """Go on learning, from more series: one pass over them at the highest learning rate.
@@ -164,8 +156,3 @@ class MinRNNClassifier(Learner, BaseClassifier):
 
     def _predict_proba(self, X: Collection) -> np.ndarray:
         return self._answers(X).double().softmax(dim=-1).numpy()
-
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        """What aeon's checks fit with."""
-        return {"width": 8, "layers": 1, "steps": 10}

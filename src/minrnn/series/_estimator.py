@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..training._optimizer import build_optimizer
 from ._collection import Collection, Scale, check_collection
-from ._learning import Loss, Plan, answers, check_ranges, learn, processors
+from ._learning import Loss, Plan, answers, check_ranges, learn, processors, seeded
 from ._network import SeriesNetwork
 
 OF_THE_NETWORK = ("mixer", "width", "layers", "bidirectional", "conv", "mlp", "dropout")
@@ -60,17 +60,6 @@ class Whole:
 class Learner:
     """Under aeon's base classes, which check and convert what they are given and then call `_fit` and `_predict`."""
 
-    steps: int | None
-    learning_rate: float
-    batch_size: int
-    noise: float
-    early_stopping: bool
-    validation_fraction: float
-    patience: int
-    random_state: int | np.random.RandomState | None
-    n_jobs: int | None
-    verbose: bool
-
     is_fitted: bool
     scale_: Scale
     network_: SeriesNetwork
@@ -78,6 +67,55 @@ class Learner:
     seed_: int
     updates_: int
     curve_: list[dict[str, float]]
+
+    _tags = {  # noqa: RUF012
+        "X_inner_type": ["np-list", "numpy3D"],
+        "capability:multivariate": True,
+        "capability:unequal_length": True,
+        "capability:missing_values": True,
+        "capability:multithreading": True,
+        "algorithm_type": "deeplearning",
+    }
+
+    def __init__(
+        self,
+        mixer: str = "mingru",
+        *,
+        width: int = 64,
+        layers: int = 2,
+        bidirectional: bool = True,
+        conv: int = 4,
+        mlp: float = 2.0,
+        dropout: float = 0.2,
+        steps: int | None = None,
+        learning_rate: float = 3e-3,
+        batch_size: int = 32,
+        noise: float = 0.1,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        patience: int = 5,
+        random_state: int | np.random.RandomState | None = None,
+        n_jobs: int | None = 1,
+        verbose: bool = False,
+    ) -> None:
+        self.mixer = mixer
+        self.width = width
+        self.layers = layers
+        self.bidirectional = bidirectional
+        self.conv = conv
+        self.mlp = mlp
+        self.dropout = dropout
+        self.steps = steps
+        self.learning_rate = learning_rate
+        self.batch_size = batch_size
+        self.noise = noise
+        self.early_stopping = early_stopping
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+        self.verbose = verbose
+        super().__init__()
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_collection(X)
@@ -128,24 +166,16 @@ class Learner:
         self.updates_ = 0
         self.scale_ = Scale.of(X)
         options = {name: getattr(self, name) for name in OF_THE_NETWORK}
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed_)
+        with seeded(self.seed_):
             self.network_ = SeriesNetwork(self.scale_.inputs, outputs, **options)
 
     def _plan(self, steps: int) -> Plan:
-        return Plan(
-            steps=steps,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            seed=self.seed_ + self.updates_,
-            patience=self.patience,
-        )
+        return Plan.of(self, steps, self.seed_ + self.updates_)
 
     def _update(
         self, examples: Whole, held_out: Whole | None, loss: Loss, plan: Plan, optimizer: torch.optim.Optimizer | None
     ) -> None:
-        with processors(check_n_jobs(self.n_jobs)), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(plan.seed)  # of dropout
+        with processors(check_n_jobs(self.n_jobs)), seeded(plan.seed):  # dropout is random
             self.curve_ = learn(self.network_, examples, loss, plan, held_out, self.verbose, optimizer)
         self.updates_ += int(self.curve_[-1]["step"])
 
@@ -164,3 +194,8 @@ class Learner:
         """(N, outputs)"""
         with processors(check_n_jobs(self.n_jobs)):
             return answers(self.network_, Whole(*self.scale_.apply(X), torch.zeros(len(X))))
+
+    @classmethod
+    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
+        """What aeon's checks fit with."""
+        return {"width": 8, "layers": 1, "steps": 10}

@@ -15,7 +15,7 @@ from torch import Tensor
 from ._backtest import Backtest
 from ._collection import check_collection
 from ._forecast_network import ForecastNetwork
-from ._learning import Plan, answers, check_ranges, learn, processors
+from ._learning import Plan, answers, check_ranges, learn, processors, seeded
 from ._windows import Scales, Windows, all_windows
 
 OF_THE_NETWORK = ("patch", "mixer", "width", "layers", "conv", "mlp", "dropout")
@@ -247,16 +247,9 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
                 f"the shortest series has {shortest} steps, too few for a horizon of {self.horizon} and a held-out "
                 "part; give longer series, or early_stopping=False"
             )
-        plan = Plan(
-            steps=self.steps,
-            learning_rate=self.learning_rate,
-            batch_size=self.batch_size,
-            seed=seed,
-            patience=self.patience,
-        )
+        plan = Plan.of(self, self.steps, seed)
         options = {name: getattr(self, name) for name in OF_THE_NETWORK}
-        with processors(check_n_jobs(self.n_jobs)), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with processors(check_n_jobs(self.n_jobs)), seeded(seed):
             self.network_ = ForecastNetwork(
                 self.context_,
                 self.horizon,

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -46,6 +46,11 @@ class Plan:
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     evaluations: int = 20
+
+    @classmethod
+    def of(cls, estimator: Any, steps: int, seed: int) -> Plan:
+        """What the parameters of an estimator ask for."""
+        return cls(steps, estimator.learning_rate, estimator.batch_size, seed, estimator.patience)
 
 
 def learn(
@@ -138,6 +143,14 @@ def processors(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Let torch draw from `seed` for a while, and go on afterwards as if nothing had been drawn."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        yield
 
 
 def check_ranges(estimator: object) -> None:

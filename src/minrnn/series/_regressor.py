@@ -33,55 +33,6 @@ class MinRNNRegressor(Learner, BaseRegressor):
         (1,)
     """
 
-    _tags = {  # noqa: RUF012
-        "X_inner_type": ["np-list", "numpy3D"],
-        "capability:multivariate": True,
-        "capability:unequal_length": True,
-        "capability:missing_values": True,
-        "capability:multithreading": True,
-        "algorithm_type": "deeplearning",
-    }
-
-    def __init__(
-        self,
-        mixer: str = "mingru",
-        *,
-        width: int = 64,
-        layers: int = 2,
-        bidirectional: bool = True,
-        conv: int = 4,
-        mlp: float = 2.0,
-        dropout: float = 0.2,
-        steps: int | None = None,
-        learning_rate: float = 3e-3,
-        batch_size: int = 32,
-        noise: float = 0.1,
-        early_stopping: bool = False,
-        validation_fraction: float = 0.1,
-        patience: int = 5,
-        random_state: int | np.random.RandomState | None = None,
-        n_jobs: int | None = 1,
-        verbose: bool = False,
-    ) -> None:
-        self.mixer = mixer
-        self.width = width
-        self.layers = layers
-        self.bidirectional = bidirectional
-        self.conv = conv
-        self.mlp = mlp
-        self.dropout = dropout
-        self.steps = steps
-        self.learning_rate = learning_rate
-        self.batch_size = batch_size
-        self.noise = noise
-        self.early_stopping = early_stopping
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.random_state = random_state
-        self.n_jobs = n_jobs
-        self.verbose = verbose
-        super().__init__()
-
     def partial_fit(self, X: Any, y: Any) -> MinRNNRegressor:
         """Go on learning, from more series: one pass over them at the highest learning rate.
 
@@ -111,11 +62,6 @@ class MinRNNRegressor(Learner, BaseRegressor):
 
     def _predict(self, X: Collection) -> np.ndarray:
         return self.target_mean_ + self.target_deviation_ * self._answers(X)[:, 0].double().numpy()
-
-    @classmethod
-    def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:
-        """What aeon's checks fit with."""
-        return {"width": 8, "layers": 1, "steps": 10}
 
 
 def _squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
