@@ -4,6 +4,7 @@ import json
 import math
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from minrnn.commands import COMMANDS, main
@@ -151,3 +152,39 @@ def test_mistakes_elsewhere(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["demo", "--minutes", "0", "--out", str(tmp_path / "demo")], "how long"),
     ):
         assert problem in said(capsys, *arguments)
+
+
+def test_score(run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    capsys.readouterr()
+    assert main(["score", str(run), "--text", "3 sheep"]) == 0
+    total, bits, line = capsys.readouterr().out.rstrip("\n").split("\t")
+    assert line == "3 sheep" and float(bits) == pytest.approx(-float(total) / np.log(2) / 7, abs=1e-3)
+    (tmp_path / "lines.txt").write_text("3 sheep\n\nthe fence\n")
+    vectors = tmp_path / "lines.npz"
+    assert main(["score", str(run), "--data", str(tmp_path / "lines.txt"), "--json", "--embeddings", str(vectors)]) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["log_probability"] == pytest.approx(float(total), abs=1e-3)
+    assert "".join(second["tokens"]) == "the fence" and len(second["log_probabilities"]) == 9
+    assert np.load(vectors)["embeddings"].shape == (2, 16)
+    for words, complaint in (
+        ([], "give --text or --data"),
+        (["--text", "€"], "€"),
+        (["--data", str(tmp_path / "none")], "cannot read"),
+        (["--text", "a", "--state", str(vectors)], "damaged"),
+    ):
+        assert main(["score", str(run), *words]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == 1 and complaint in lines[0]
+
+
+def test_texts_branch_from_the_state_of_a_prompt(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def written(*words: str) -> str:
+        assert main(["generate", str(run), "--tokens", "12", "--precision", "float32", *words]) == 0
+        return capsys.readouterr().out.rstrip("\n")
+
+    capsys.readouterr()
+    state = str(tmp_path / "state.safetensors")
+    whole = written("--prompt", "3 sheep jump")
+    assert written("--prompt", "3 sheep", "--tokens", "0", "--save-state", state) == "3 sheep"
+    assert "3 sheep" + written("--prompt", " jump", "--state", state) == whole
+    assert main(["score", str(run), "--text", " jump", "--state", state]) == 0

@@ -14,9 +14,12 @@ from collections.abc import Sequence
 from minrnn.errors import UserError
 
 COMMANDS = {
-    "train": "train a language model on text:     minrnn train --data shakespeare --out runs/s --minutes 15",
+    "train": "train a language model on text:     minrnn train --data shakespeare --out runs/s --minutes 15\n"
+    "            or a model of time series:         minrnn train --task classify --data gestures.csv --out runs/g",
     "generate": 'write text with a trained model:    minrnn generate runs/s --prompt "ROMEO:" --tokens 500',
     "evaluate": "measure it on held-out text:        minrnn evaluate runs/s",
+    "score": 'say how likely a text is to it:     minrnn score runs/s --text "To be, or not to be"',
+    "predict": "answer for time series of a file:  minrnn predict runs/g --data new.csv --out answers.csv",
     "bench": "time layers side by side:           minrnn bench layers",
     "reproduce": "settle a claim of the paper:       minrnn reproduce selective-copy --scale smoke",
     "demo": "all of it in two minutes:           minrnn demo",

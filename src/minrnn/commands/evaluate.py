@@ -10,6 +10,9 @@ from typing import Annotated, Literal
 
 import tyro
 
+from minrnn.errors import UserError
+from minrnn.training._folder import is_of_series
+
 from ._parse import parse
 
 
@@ -18,21 +21,32 @@ class EvaluateOptions:
     """Measure how well a trained model predicts a text: every token, the state carried through, in float32.
 
     Example:  minrnn evaluate runs/shakespeare --data shakespeare --split val --json
+
+    For a run on time series: accuracy and confusion matrix, errors, or errors of forecasts and how often their
+    quantiles hold.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run folder that minrnn train wrote."""
     data: str = ""
-    """Text to measure on, as for minrnn train; by default the one that the run was trained on."""
+    """What to measure on, as for minrnn train; by default what the run was trained on."""
     split: Literal["val", "train", "all"] = "val"
-    """val is the held-out last 10 %, train the text before it."""
+    """val is what was held out (of a text the last 10 %), train the rest. All of a file of series given by --data."""
     json: bool = False
     """Print one line of JSON."""
+    picture: str = ""
+    """Of a run on time series: file (PNG) for the confusion matrix, the answers or a forecast."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the figures on stdout."""
     options = parse(EvaluateOptions, "evaluate", arguments)
+    if is_of_series(options.run):
+        from ._series import evaluate as evaluate_series
+
+        return evaluate_series(options.run, options.data, options.split, options.json, options.picture)
+    if options.picture:
+        raise UserError("--picture is for runs on time series; the curve of a run on text is in its loss.png")
 
     from minrnn.data import load_text
     from minrnn.training import evaluate, load_run

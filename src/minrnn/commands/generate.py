@@ -37,25 +37,36 @@ class GenerateOptions:
     """Type of the weights. auto: bfloat16, which is faster, where the processor multiplies it, else float32."""
     batch: int = 1
     """Samples to write; the first is shown as it comes, the others after it."""
+    save_state: str = ""
+    """File (.safetensors) to keep the state after the prompt in, from which other texts can go on."""
+    state: str = ""
+    """File that --save-state wrote: go on from there, without reading that prompt again."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Print the prompt and its continuation on stdout."""
     options = parse(GenerateOptions, "generate", arguments)
 
-    from minrnn.training import generate, load_run
+    from minrnn.training import generate, load_run, load_state, read, save_state
 
     run = load_run(options.run, precision=options.precision)
+    after = load_state(options.state, run) if options.state else None
+    prompt = options.prompt
+    if options.save_state:
+        after = read(run.model, run.tokenizer, prompt, after).end
+        save_state(options.save_state, after, run)
+        prompt = ""
     pieces = generate(
         run.model,
         run.tokenizer,
-        options.prompt,
+        prompt,
         options.tokens,
         temperature=options.temperature,
         top_k=options.top_k,
         top_p=options.top_p,
         seed=options.seed,
         batch=options.batch,
+        after=after,
     )
     samples = [[options.prompt] for _ in range(options.batch)]
     sys.stdout.write(options.prompt)

@@ -49,6 +49,11 @@ class ResumeOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and say on stdout how good the model is; 130 or 143 where a signal stopped it."""
+    if (task := _task(arguments)) != "language":
+        from ._series import train as train_series
+
+        return train_series(task, arguments)
+    arguments = _without_task(arguments)
     folder, work = (
         _resume(arguments) if any(word.split("=")[0] == "--resume" for word in arguments) else _train(arguments)
     )
@@ -60,6 +65,23 @@ def main(arguments: Sequence[str]) -> int:
         )
         print(f'all of it is in {result.folder}; next: minrnn generate {result.folder} --prompt "..."')
     return code
+
+
+def _task(arguments: Sequence[str]) -> str:
+    """What --task says, language where it does not."""
+    for at, word in enumerate(arguments):
+        name, _, value = word.partition("=")
+        if name == "--task":
+            return value or next(iter(arguments[at + 1 :]), "")
+    return "language"
+
+
+def _without_task(arguments: Sequence[str]) -> list[str]:
+    words = [word for word in arguments if word != "--task=language"]
+    if "--task" in words:
+        at = words.index("--task")
+        del words[at : at + 2]
+    return words
 
 
 def _train(arguments: Sequence[str]) -> tuple[str, Work]:

@@ -89,6 +89,13 @@ class LanguageModel(nn.Module):
         self, tokens: Tensor, state: StackState | None = None, reset: Tensor | None = None
     ) -> tuple[Tensor, StackState]:
         """tokens (B, T) -> logits (B, T, V), state."""
+        y, state = self.features(tokens, state, reset)
+        return self.head(y), state
+
+    def features(
+        self, tokens: Tensor, state: StackState | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, StackState]:
+        """What the last norm gives, from which `head` predicts: tokens (B, T) -> (B, T, D), state."""
         if tokens.dim() != 2:
             raise ValueError(f"tokens has shape {tuple(tokens.shape)}; expected (B, T)")
         if tokens.dtype not in (torch.int64, torch.int32):
@@ -102,7 +109,7 @@ class LanguageModel(nn.Module):
             ) from None
         x = F.dropout(x, self.config.dropout, self.training)
         x, state = self.stack(x, state, reset)
-        return self.head(self.norm(x)), state
+        return self.norm(x), state
 
     @property
     def constant_state(self) -> bool:

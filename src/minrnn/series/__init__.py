@@ -17,5 +17,15 @@ from ._forecast_network import ForecastNetwork
 from ._forecaster import MinRNNForecaster
 from ._network import SeriesNetwork
 from ._regressor import MinRNNRegressor
+from ._saving import load_estimator, save_estimator
 
-__all__ = ["Backtest", "ForecastNetwork", "MinRNNClassifier", "MinRNNForecaster", "MinRNNRegressor", "SeriesNetwork"]
+__all__ = [
+    "Backtest",
+    "ForecastNetwork",
+    "MinRNNClassifier",
+    "MinRNNForecaster",
+    "MinRNNRegressor",
+    "SeriesNetwork",
+    "load_estimator",
+    "save_estimator",
+]

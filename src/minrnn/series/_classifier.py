@@ -125,15 +125,14 @@ class MinRNNClassifier(Learner, BaseClassifier):
         fresh = not self.is_fitted
         y = self._check_y(y, len(X), update_classes=False, allow_single_class=True)
         if fresh:
-            self.classes_ = np.unique(y if classes is None else classes)
-            if len(self.classes_) < 2:
-                raise ValueError(f"there is one class, {self.classes_[0]}; give classes= all labels that there will be")
-            self.n_classes_ = len(self.classes_)
-            self._class_dictionary = {label: index for index, label in enumerate(self.classes_)}
+            labels = np.unique(y if classes is None else classes)
+            if len(labels) < 2:
+                raise ValueError(f"there is one class, {labels[0]}; give classes= all labels that there will be")
+            self._know(labels)
         if unknown := np.setdiff1d(y, self.classes_).tolist():
             raise ValueError(f"y has the label {unknown[0]!r}, which is not among the classes {self.classes_.tolist()}")
         if fresh:
-            self._begin(X, self.n_classes_)
+            self._begin(X)
         self._go_on(X, self._targets(y), self._loss(None))
         self.is_fitted = True
         return self
@@ -142,8 +141,17 @@ class MinRNNClassifier(Learner, BaseClassifier):
         weight = None
         if self.class_weight is not None:
             weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
-        self._learn(X, self._targets(y), len(self.classes_), self._loss(weight), stratify=y)
+        self._learn(X, self._targets(y), self._loss(weight), stratify=y)
         return self
+
+    def _know(self, labels: np.ndarray) -> None:
+        """Take the labels, in order, as aeon's `fit` does."""
+        self.classes_, self.n_classes_ = labels, len(labels)
+        self._class_dictionary = {label: index for index, label in enumerate(labels)}
+
+    @property
+    def _outputs(self) -> int:
+        return len(self.classes_)
 
     def _targets(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy(np.searchsorted(self.classes_, y))

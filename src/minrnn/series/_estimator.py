@@ -68,6 +68,11 @@ class Learner:
     updates_: int
     curve_: list[dict[str, float]]
 
+    @property
+    def _outputs(self) -> int:
+        """Numbers that the network answers with."""
+        raise NotImplementedError
+
     _tags = {  # noqa: RUF012
         "X_inner_type": ["np-list", "numpy3D"],
         "capability:multivariate": True,
@@ -139,11 +144,9 @@ class Learner:
             self._check_shape(X)  # type: ignore[attr-defined]
         return X  # type: ignore[no-any-return]
 
-    def _learn(
-        self, X: Collection, targets: Tensor, outputs: int, loss: Loss, stratify: np.ndarray | None = None
-    ) -> None:
+    def _learn(self, X: Collection, targets: Tensor, loss: Loss, stratify: np.ndarray | None = None) -> None:
         """Fit a fresh network; a held-out part has each label of `stratify` in proportion."""
-        self._begin(X, outputs)
+        self._begin(X)
         examples = Whole(*self.scale_.apply(X), targets, self.noise)
         held_out = None
         if self.early_stopping:
@@ -159,15 +162,19 @@ class Learner:
             self.optimizer_ = build_optimizer(self.network_, plan)
         self._update(examples, None, loss, plan, self.optimizer_)
 
-    def _begin(self, X: Collection, outputs: int) -> None:
+    def _begin(self, X: Collection) -> None:
         """A fresh network for series like these."""
         check_ranges(self)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.updates_ = 0
         self.scale_ = Scale.of(X)
-        options = {name: getattr(self, name) for name in OF_THE_NETWORK}
         with seeded(self.seed_):
-            self.network_ = SeriesNetwork(self.scale_.inputs, outputs, **options)
+            self.network_ = self._network()
+
+    def _network(self) -> SeriesNetwork:
+        """A fresh one, for the series that `scale_` is of."""
+        options = {name: getattr(self, name) for name in OF_THE_NETWORK}
+        return SeriesNetwork(self.scale_.inputs, self._outputs, **options)
 
     def _plan(self, steps: int) -> Plan:
         return Plan.of(self, steps, self.seed_ + self.updates_)

@@ -248,21 +248,25 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
                 "part; give longer series, or early_stopping=False"
             )
         plan = Plan.of(self, self.steps, seed)
-        options = {name: getattr(self, name) for name in OF_THE_NETWORK}
         with processors(check_n_jobs(self.n_jobs)), seeded(seed):
-            self.network_ = ForecastNetwork(
-                self.context_,
-                self.horizon,
-                1 + len(levels),
-                covariates=tensors[1][0].shape[0],
-                static=tensors[2].shape[1],
-                marks=bool(self.scales_.series.marked.any()),
-                **options,
-            )
+            self.network_ = self._network()
             windows = partial(Windows, *tensors, self.context_, self.horizon)
             held_out = windows(held) if len(held) else None
             loss = partial(_loss, levels=levels)
             self.curve_ = learn(self.network_, windows(learned), loss, plan, held_out, self.verbose)
+
+    def _network(self) -> ForecastNetwork:
+        """A fresh one, for what `scales_` is of."""
+        scales = self.scales_
+        return ForecastNetwork(
+            self.context_,
+            self.horizon,
+            1 + len(tuple(self.quantiles)),
+            covariates=0 if scales.covariates is None else len(scales.covariates.mean),
+            static=0 if scales.static is None else len(scales.static.mean),
+            marks=bool(scales.series.marked.any()),
+            **{name: getattr(self, name) for name in OF_THE_NETWORK},
+        )
 
     def _answers(
         self, series: Sequence[np.ndarray], exog: Sequence[np.ndarray] | None, static: np.ndarray | None

@@ -6,6 +6,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from ..training._progress import display
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(B, ...) answers, (B, ...) targets -> (B,)"""
+
+_should_stop: ContextVar[Callable[[], bool]] = ContextVar("should_stop", default=lambda: False)
 
 AT_ONCE = 256
 """Examples that are read at once when nothing is learned."""
@@ -89,17 +92,20 @@ def learn(
                 seconds = time.perf_counter() - began
                 values = step * inputs[0].shape[0] * inputs[0].shape[1]
                 show.step(step, plan.steps, error.item(), values / seconds, seconds / step * (plan.steps - step))
-            if step % every and step != plan.steps:
+            stop = _should_stop.get()()
+            if step % every and step != plan.steps and not stop:
                 continue
             curve.append({"step": float(step), "loss": error.item()})
             if held_out is None:
+                if stop:
+                    break
                 continue
             score = float(torch.cat(list(_read(network, held_out, loss))).mean())
             curve[-1]["held_out"] = score
             waited = 0 if score < best else waited + 1
             if score < best:
                 best, best_weights = score, copy.deepcopy(network.state_dict())
-            if plan.patience and waited >= plan.patience:
+            if stop or (plan.patience and waited >= plan.patience):
                 break
     finally:
         if show is not None:
@@ -108,6 +114,16 @@ def learn(
     if best_weights is not None:
         network.load_state_dict(best_weights)
     return curve
+
+
+@contextmanager
+def stopping(should_stop: Callable[[], bool]) -> Iterator[None]:
+    """Let what learns in here end after the update in which `should_stop` says so, and keep what it has learned."""
+    token = _should_stop.set(should_stop)
+    try:
+        yield
+    finally:
+        _should_stop.reset(token)
 
 
 def answers(network: nn.Module, examples: Examples) -> Tensor:

@@ -43,15 +43,19 @@ class MinRNNRegressor(Learner, BaseRegressor):
         y = self._check_y(y, len(X))
         if not self.is_fitted:
             self._scale_targets(y)
-            self._begin(X, 1)
+            self._begin(X)
         self._go_on(X, self._targets(y), _squared_error)
         self.is_fitted = True
         return self
 
     def _fit(self, X: Collection, y: np.ndarray) -> MinRNNRegressor:
         self._scale_targets(y)
-        self._learn(X, self._targets(y), 1, _squared_error)
+        self._learn(X, self._targets(y), _squared_error)
         return self
+
+    @property
+    def _outputs(self) -> int:
+        return 1
 
     def _scale_targets(self, y: np.ndarray) -> None:
         self.target_mean_ = float(y.mean())

@@ -19,9 +19,25 @@ if TYPE_CHECKING:
     from ._evaluate import Evaluation, evaluate
     from ._generate import generate
     from ._loop import RunResult
+    from ._reading import Reading, TextState, load_state, read, save_state
     from ._run import Run, load_run
 
-__all__ = ["Evaluation", "Run", "RunResult", "TrainConfig", "evaluate", "generate", "load_run", "resume", "train"]
+__all__ = [
+    "Evaluation",
+    "Reading",
+    "Run",
+    "RunResult",
+    "TextState",
+    "TrainConfig",
+    "evaluate",
+    "generate",
+    "load_run",
+    "load_state",
+    "read",
+    "resume",
+    "save_state",
+    "train",
+]
 
 # These need torch, which takes a second to import; the command line answers --help without it.
 _HOME = {
@@ -31,6 +47,11 @@ _HOME = {
     "evaluate": "_evaluate",
     "generate": "_generate",
     "load_run": "_run",
+    "Reading": "_reading",
+    "TextState": "_reading",
+    "load_state": "_reading",
+    "read": "_reading",
+    "save_state": "_reading",
 }
 
 

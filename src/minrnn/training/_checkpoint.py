@@ -19,6 +19,7 @@ from minrnn.errors import UserError
 
 from ._files import replacing
 
+CONFIG = "config.json beside it"
 MARK = "minrnn"  # the one metadata key; with two, safetensors writes them in any order, and equal runs would differ
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -38,12 +39,12 @@ class State:
 
 def save_weights(path: Path, model: nn.Module, **facts: Any) -> None:
     """Write the plain `state_dict` of `model`, with `facts` in the metadata."""
-    _save(path, model.state_dict(), facts)
+    save_tensors(path, model.state_dict(), facts)
 
 
 def read_weights(path: Path, model: nn.Module) -> dict[str, Tensor]:
     """The weights in a file that `save_weights` wrote. Raises UserError where they are not those of such a `model`."""
-    return _load(path, model.state_dict())[0]
+    return load_tensors(path, model.state_dict())[0]
 
 
 def save_checkpoint(
@@ -55,7 +56,7 @@ def save_checkpoint(
         tensors |= _prefixed("average", average.state_dict())
     for name, parameter in model.named_parameters():
         tensors |= _prefixed(f"optimizer.{name}", optimizer.state[parameter])
-    _save(path, tensors, dataclasses.asdict(state))
+    save_tensors(path, tensors, dataclasses.asdict(state))
 
 
 def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimizer, average: nn.Module | None) -> State:
@@ -69,7 +70,7 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
     }
     for name, entries in moments.items():
         expected |= _prefixed(f"optimizer.{name}", entries)
-    tensors, facts = _load(path, expected)
+    tensors, facts = load_tensors(path, expected)
     state = _state(path, facts)
     model.load_state_dict({name: tensors[f"model.{name}"] for name in model.state_dict()})
     if average is not None:
@@ -85,13 +86,13 @@ def load_checkpoint(path: Path, model: nn.Module, optimizer: torch.optim.Optimiz
 def read_state(path: Path) -> State:
     """Only the state of a checkpoint, without its tensors."""
     with _opened(path) as file:
-        return _state(path, _facts(path, file))
+        return _state(path, _facts(path, file, CONFIG))
 
 
 def _state(path: Path, facts: dict[str, Any]) -> State:
     types = {field.name: type(field.default) for field in dataclasses.fields(State)} | {"best": float | None}
     if facts.keys() != types.keys() or not all(isinstance(facts[name], types[name]) for name in types):
-        raise _unfit(path, "its metadata is not that of a checkpoint")
+        raise _unfit(path, CONFIG, "its metadata is not that of a checkpoint")
     return State(**facts)
 
 
@@ -99,7 +100,8 @@ def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"{prefix}.{name}": tensor for name, tensor in tensors.items()}
 
 
-def _save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write them in one move, with `facts` in the metadata."""
     seen: set[int] = set()
     separate = {}
     for name, tensor in tensors.items():  # tied weights are written under each of their names
@@ -110,24 +112,35 @@ def _save(path: Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -
         temporary.write_bytes(save(separate, metadata={MARK: json.dumps(facts)}))
 
 
-def _load(path: Path, expected: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file, which must have the names, shapes and types of `expected`, all finite; and its facts."""
+def load_tensors(
+    path: Path, expected: Mapping[str, Tensor], owner: str = CONFIG
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file, which must have the names, shapes and types of `expected`, all finite; and its facts.
+
+    A size of 0 in `expected` stands for any. Raises UserError where they do not fit their `owner`.
+    """
     with _opened(path) as file:
         names = set(file.keys())
         if difference := names ^ expected.keys():
             name = min(difference)
-            raise _unfit(path, f"it {'holds' if name in names else 'lacks'} {name!r}")
+            raise _unfit(path, owner, f"it {'holds' if name in names else 'lacks'} {name!r}")
         for name, tensor in expected.items():
-            if (shape := file.get_slice(name).get_shape()) != list(tensor.shape):
-                raise _unfit(path, f"{name!r} has shape {tuple(shape)}, not {tuple(tensor.shape)}")
+            if not _fits(shape := file.get_slice(name).get_shape(), tensor):
+                raise _unfit(path, owner, f"{name!r} has shape {tuple(shape)}, not {tuple(tensor.shape)}")
         tensors = {name: file.get_tensor(name) for name in expected}
-        facts = _facts(path, file)
+        facts = _facts(path, file, owner)
     for name, tensor in tensors.items():
         if tensor.dtype != expected[name].dtype:
-            raise _unfit(path, f"{name!r} is {tensor.dtype}, not {expected[name].dtype}")
+            raise _unfit(path, owner, f"{name!r} is {tensor.dtype}, not {expected[name].dtype}")
         if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise _unfit(path, f"{name!r} has values that are not finite")
+            raise _unfit(path, owner, f"{name!r} has values that are not finite")
     return tensors, facts
+
+
+def _fits(shape: list[int], expected: Tensor) -> bool:
+    return len(shape) == expected.dim() and all(
+        size in (0, found) for found, size in zip(shape, expected.shape, strict=True)
+    )
 
 
 @contextmanager
@@ -143,17 +156,15 @@ def _opened(path: Path) -> Iterator[Any]:
         ) from error
 
 
-def _facts(path: Path, file: Any) -> dict[str, Any]:
+def _facts(path: Path, file: Any, owner: str) -> dict[str, Any]:
     try:
         facts = json.loads((file.metadata() or {})[MARK])
     except (KeyError, ValueError):
         facts = None
     if not isinstance(facts, dict):
-        raise _unfit(path, f"its metadata has no readable entry {MARK!r}")
+        raise _unfit(path, owner, f"its metadata has no readable entry {MARK!r}")
     return facts
 
 
-def _unfit(path: Path, reason: str) -> UserError:
-    return UserError(
-        f"{path} does not fit config.json beside it: {reason}; put the original files back, or train the run again"
-    )
+def _unfit(path: Path, owner: str, reason: str) -> UserError:
+    return UserError(f"{path} does not fit {owner}: {reason}; put the original files back, or train the run again")

@@ -19,6 +19,8 @@ class TrainConfig:
     Go on with a stopped run:  minrnn train --resume runs/shakespeare
 
     Two processes:  torchrun --nproc-per-node 2 -m minrnn train --data shakespeare --out runs/two --steps 1000
+
+    Time series:  minrnn train --task classify --help  (or regress, or forecast)
     """
 
     data: str

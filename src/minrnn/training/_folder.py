@@ -6,6 +6,7 @@ import importlib.metadata
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from minrnn.errors import UserError
 
@@ -51,6 +52,18 @@ class RunFolder:
         False where an earlier run may be replaced, which stays until the new one is ready. Raises UserError where
         beginning a run here would lose something.
         """
+        if not self.is_free(overwrite):
+            return False
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        Settings(config).save(self)
+        return True
+
+    def is_free(self, overwrite: bool) -> bool:
+        """Whether nothing is here; False for an earlier run that may be replaced.
+
+        Raises UserError for one that may not, and for anything else.
+        """
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path} is a file; give a folder")
         found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
@@ -63,9 +76,6 @@ class RunFolder:
             return False
         if any(not name.endswith(".tmp") for name in found):
             raise UserError(f"--out {self.path} holds other files; give a new or an empty folder")
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        Settings(config).save(self)
         return True
 
     def release(self) -> None:
@@ -92,9 +102,7 @@ class Settings:
         write_json(
             run.config,
             {
-                "format": FORMAT,
-                "minrnn": _version("minrnn"),
-                "torch": _version("torch"),
+                **header(),
                 "vocabulary_size": self.vocabulary_size,
                 "text_sha256": self.text_sha256,
                 "training": self.config.to_json(),
@@ -104,23 +112,47 @@ class Settings:
     @classmethod
     def load(cls, run: RunFolder) -> Settings:
         """Raises UserError for a folder that is no run, and for a config.json that was not written by `save`."""
-        if not run.path.is_dir():
-            raise UserError(f"there is no run folder {run.path}; minrnn train --out {run.path} makes one")
-        if not run.config.is_file():
-            raise UserError(
-                f"{run.path} is no run folder: it has no config.json; start the run with minrnn train --out"
-            )
-        record = read_json(run.config)
+        record = read_config(run)
+        if task := record.get("task"):
+            raise UserError(f"{run.path} holds a run of the task {task!r}; expected one of text")
         try:
-            if not isinstance(record, dict) or record.get("format") != FORMAT:
-                raise UserError(f"its format is not {FORMAT}")
             size, digest, training = record.get("vocabulary_size"), record.get("text_sha256"), record.get("training")
             facts = (type(size) is int and size > 0 and isinstance(digest, str)) or (size is None and digest is None)
             if not (facts and isinstance(training, dict)):
                 raise UserError("vocabulary_size, text_sha256 or training is missing or of the wrong type")
             return cls(TrainConfig.from_json(training, str(run.path)), size, digest)
         except UserError as error:
-            raise UserError(f"{run.config} is not the config of a run: {error}; put the original back") from None
+            raise unfit_config(run, str(error)) from None
+
+
+def header() -> dict[str, Any]:
+    """What every config.json begins with."""
+    return {"format": FORMAT, "minrnn": _version("minrnn"), "torch": _version("torch")}
+
+
+def read_config(run: RunFolder) -> dict[str, Any]:
+    """What `config.json` holds. Raises UserError for a folder that is no run, and for another format."""
+    if not run.path.is_dir():
+        raise UserError(f"there is no run folder {run.path}; minrnn train --out {run.path} makes one")
+    if not run.config.is_file():
+        raise UserError(f"{run.path} is no run folder: it has no config.json; start the run with minrnn train --out")
+    record = read_json(run.config)
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise unfit_config(run, f"its format is not {FORMAT}")
+    return record
+
+
+def is_of_series(folder: str) -> bool:
+    """Whether a run was trained on time series. False for what is no run at all."""
+    path = RunFolder(Path(folder)).config
+    try:
+        return bool(read_json(path).get("task"))
+    except (UserError, AttributeError):
+        return False
+
+
+def unfit_config(run: RunFolder, reason: str) -> UserError:
+    return UserError(f"{run.config} is not the config of a run: {reason}; put the original back")
 
 
 def _version(package: str) -> str:

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from minrnn.data import Tokenizer
 from minrnn.errors import UserError
 
+from ._reading import TextState, beginning
+
 PROMPT_CHUNK = 4096  # tokens of the prompt read at once; the state is carried
 
 
@@ -25,15 +27,17 @@ def generate(
     top_p: float = 1.0,
     seed: int = 0,
     batch: int = 1,
+    after: TextState | None = None,
 ) -> Iterator[list[str]]:
     """Continue `prompt` by so many `tokens`, in `batch` samples at once; yields the next piece of each.
 
     Arguments:
-        prompt: text to continue; an empty one begins after a newline.
+        prompt: text to continue. A text begins after a newline.
         temperature: below 1 safer, above 1 bolder; 0 takes the likeliest token each time.
         top_k: choose among the so many likeliest tokens; 0 among all.
         top_p: choose among the fewest likeliest tokens that have this probability together; 1 among all.
         seed: same seed, same text.
+        after: the state that `prompt` is read from (see `read`), which may be empty then.
 
     A piece is empty while a character's bytes are not complete. Time and memory per token do not grow with the text.
 
@@ -51,8 +55,10 @@ def generate(
     ):
         if not holds:
             raise UserError(f"--{name} is {value}; it takes {allowed}")
-    ids = tokenizer.encode(prompt) if prompt else _start(tokenizer)
-    return _generate(model, tokenizer, ids.astype(np.int64), tokens, temperature, top_k, top_p, seed, batch)
+    ids = tokenizer.encode(prompt)
+    if after is None:
+        ids = np.concatenate([beginning(tokenizer), ids])
+    return _generate(model, tokenizer, ids.astype(np.int64), tokens, temperature, top_k, top_p, seed, batch, after)
 
 
 @torch.inference_mode()
@@ -66,11 +72,15 @@ def _generate(
     top_p: float,
     seed: int,
     batch: int,
+    after: TextState | None,
 ) -> Iterator[list[str]]:
     device = next(model.parameters()).device
     generator = torch.Generator(device).manual_seed(seed)
     model.eval()
     state = None
+    if after is not None:
+        after = after.repeated(batch)
+        state, logits = after.state, after.logits[:, None]
     for start in range(0, len(prompt), PROMPT_CHUNK):
         piece = torch.from_numpy(prompt[start : start + PROMPT_CHUNK]).to(device).expand(batch, -1)  # (B, T)
         logits, state = model(piece, state)
@@ -97,11 +107,3 @@ def choose(logits: Tensor, temperature: float, top_k: int, top_p: float, generat
         ordered[ordered.cumsum(-1) - ordered >= top_p] = 0  # the first always stays
         probabilities = torch.zeros_like(probabilities).scatter_(-1, order, ordered)
     return torch.multinomial(probabilities, 1, generator=generator)
-
-
-def _start(tokenizer: Tokenizer) -> np.ndarray:
-    """A newline; the first token where the tokenizer has none."""
-    try:
-        return tokenizer.encode("\n")
-    except UserError:
-        return np.zeros(1, np.int64)

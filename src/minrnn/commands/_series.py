@@ -1,0 +1,259 @@
+"""Series on the command line: train, evaluate and predict for the tasks classify, regress and forecast."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from minrnn.errors import UserError
+
+from ._parse import parse
+from ._series_tasks import SeriesTask, Split, one_line, opened
+
+if TYPE_CHECKING:
+    from minrnn.series._saving import Estimator
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeriesOptions:
+    """What all three tasks have."""
+
+    data: str
+    """File of the series: .csv, .tsv or .parquet (a series in each row, or with --series a step in each row), .npz or
+    .ts."""
+    out: str
+    """Run folder to create."""
+    target: tuple[str, ...] = ()
+    """Column of the label; by default the one named label, target, class or y."""
+    series: str = ""
+    """Column that names the series of each row, where a row is a step."""
+    time: str = ""
+    """Column that orders the rows of a series."""
+    ignore: tuple[str, ...] = ()
+    """Columns to leave out."""
+    held_out: float = 0.2
+    """Share of the series that is not learned from, for the figures at the end; 0 learns from all."""
+    mixer: str = "mingru"
+    """Mixer of the blocks, with its options, or a pattern of several (example: "minlstm")."""
+    width: int = 64
+    """Model width D."""
+    layers: int = 2
+    """How often the mixer is repeated."""
+    conv: int = 4
+    """Steps that the convolution before each mixer sees; 0 leaves it out."""
+    mlp: float = 2.0
+    """Hidden width of the MLP in each block as a multiple of the model width; 0 leaves it out."""
+    dropout: float = 0.2
+    """Share of activations dropped in training."""
+    learning_rate: float = 3e-3
+    """Highest learning rate of AdamW."""
+    batch_size: int = 32
+    """Series in one update."""
+    early_stopping: bool = False
+    """Keep the weights that are best on a tenth of what is learned from, and stop when they get no better."""
+    seed: int = 0
+    """Same seed, same network, same held-out part."""
+    threads: int = 0
+    """Processors to use; 0 all."""
+    overwrite: bool = False
+    """Replace the run that the folder --out holds already."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.held_out < 1:
+            raise UserError(f"--held-out is {self.held_out:g}; expected 0 or more and less than 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(SeriesOptions):
+    """Learn which class a time series is of, and write a run folder.
+
+    Example:  minrnn train --task classify --data gestures.csv --target gesture --out runs/gestures
+
+    Then:  minrnn evaluate runs/gestures;  minrnn predict runs/gestures --data new.csv --out answers.csv
+    """
+
+    task: Literal["classify"] = "classify"
+    """classify, regress, forecast, or language (the default: minrnn train --help)."""
+    steps: int | None = None
+    """Updates; by default 40 times the square root of the number of series, and 800 at least."""
+    balanced: bool = False
+    """Let each class count the same, however many series it has."""
+    one_direction: bool = False
+    """Read each series from its start alone, not from both ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegressOptions(SeriesOptions):
+    """Learn which number belongs to a time series, and write a run folder.
+
+    Example:  minrnn train --task regress --data engines.csv --target wear --out runs/engines
+    """
+
+    task: Literal["regress"] = "regress"
+    """classify, regress, forecast, or language (the default: minrnn train --help)."""
+    steps: int | None = None
+    """Updates; by default 40 times the square root of the number of series, and 800 at least."""
+    one_direction: bool = False
+    """Read each series from its start alone, not from both ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForecastOptions(SeriesOptions):
+    """Learn how a time series goes on, with quantiles, and write a run folder.
+
+    Example:  minrnn train --task forecast --data power.csv --horizon 24 --out runs/power
+
+    A row is a step, a column a channel. The first column may hold dates.
+    """
+
+    task: Literal["forecast"] = "forecast"
+    """classify, regress, forecast, or language (the default: minrnn train --help)."""
+    horizon: int = 24
+    """Steps to forecast."""
+    context: int = 336
+    """Steps that a forecast is made from."""
+    target: tuple[str, ...] = ()
+    """Columns to forecast; by default all that are not named otherwise."""
+    known: tuple[str, ...] = ()
+    """Columns that are known in advance (example: --known holiday price)."""
+    quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
+    """Levels of the quantiles."""
+    time: str = ""
+    """Column of the times; by default the first where it holds dates."""
+    held_out: float = 0.2
+    """Share of each series, at its end, that is not learned from, for the figures at the end; 0 learns from all."""
+    patch: int = 8
+    """Steps that the network reads at once."""
+    width: int = 32
+    """Model width D."""
+    layers: int = 1
+    """How often the mixer is repeated."""
+    steps: int = 1000
+    """Updates."""
+    learning_rate: float = 1e-3
+    """Highest learning rate of AdamW."""
+    batch_size: int = 128
+    """Windows in one update."""
+
+
+OPTIONS: dict[str, type[SeriesOptions]] = {
+    "classify": ClassifyOptions,
+    "regress": RegressOptions,
+    "forecast": ForecastOptions,
+}
+
+
+def train(task: str, arguments: Sequence[str]) -> int:
+    """Fit an estimator and write its run folder; 130 or 143 where a signal ended it early, with what it had learned."""
+    if task not in OPTIONS:
+        raise UserError(f"--task is {task}; expected language, {', '.join(OPTIONS)}")
+    options = parse(OPTIONS[task], "train", arguments)
+
+    from minrnn.training._folder import RunFolder
+
+    RunFolder(Path(options.out)).is_free(options.overwrite)
+
+    from minrnn.series._learning import stopping
+    from minrnn.series._saving import save_estimator
+
+    from .train import stop_signals
+
+    data = opened(task, options.data, _noted(options))
+    print(data.summary, flush=True)
+    estimator = data.estimator(_parameters(options))
+    with stop_signals() as received, stopping(lambda: bool(received)), one_line():
+        data.fit(estimator)
+    save_estimator(estimator, options.out, overwrite=options.overwrite, data=data.noted)
+    if received:
+        print("stopped early; the run holds what was learned until then", file=sys.stderr)
+        return 128 + received[0]
+    if options.held_out:
+        print(f"held out: {data.figures(estimator, 'val').line}")
+    print(f"it is in {options.out}; next: minrnn evaluate {options.out}")
+    return 0
+
+
+def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str) -> int:
+    """Print how good a run is on the part of its data that it was not trained on, or on another file."""
+    from minrnn.training._files import replacing
+
+    estimator, data = _run(folder, source)
+    if source:
+        split = "all"
+    elif split == "val" and not data.noted["held_out"]:
+        raise UserError(f"{folder} was trained on all of its data; give other --data, or --split all")
+    with one_line():
+        figures = data.figures(estimator, split)
+    print(json.dumps(figures.values) if as_json else figures.text)
+    if picture:
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
+        figures.draw(figure)
+        with replacing(Path(picture)) as temporary:
+            figure.savefig(temporary, format="png")
+    return 0
+
+
+def predict(folder: str, source: str, out: str) -> int:
+    """Write the answers for the series of a file."""
+    from minrnn.training._files import replacing
+
+    estimator, data = _run(folder, source, labels=False)
+    path = Path(out) if out else None
+    if path is not None and path.suffix not in (".csv", ".parquet"):
+        raise UserError(f"--out is {out}; expected a .csv or a .parquet file")
+    with one_line():
+        table = data.answers(estimator)
+    if path is None:
+        print(table.to_csv(index=False), end="")
+        return 0
+    with replacing(path) as temporary:
+        if path.suffix == ".csv":
+            table.to_csv(temporary, index=False)
+        else:
+            table.to_parquet(temporary, index=False)
+    print(f"{len(table):,} rows in {path}")
+    return 0
+
+
+def _run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, SeriesTask]:
+    """A run's estimator, and the data it was trained on or other data of the same kind."""
+    from minrnn.series._saving import TASKS, load_estimator
+    from minrnn.training._folder import RunFolder, read_config
+
+    estimator = load_estimator(folder)
+    task = next(name for name, kind in TASKS.items() if isinstance(estimator, kind))
+    noted = read_config(RunFolder(Path(folder))).get("data")
+    noted = dict.fromkeys(("series", "time", "target"), "") | {"held_out": 0.0, "seed": 0, "data": ""} | (noted or {})
+    if not (source or noted["data"]):
+        raise UserError(f"{folder} does not say what it was trained on; give --data")
+    if not labels:
+        noted["ignore"] = [*noted.get("ignore", ()), noted["target"]]
+        noted["target"] = ""
+    return estimator, opened(task, source or noted["data"], noted)
+
+
+def _noted(options: SeriesOptions) -> dict[str, Any]:
+    """What `config.json` notes of the data."""
+    names = ("series", "time", "ignore", "held_out", "seed")
+    noted = {name: getattr(options, name) for name in names} | {"data": str(Path(options.data).absolute())}
+    if isinstance(options, ForecastOptions):
+        return noted | {"channels": options.target, "known": options.known}
+    return noted | {"target": options.target[0] if options.target else ""}
+
+
+def _parameters(options: SeriesOptions) -> dict[str, Any]:
+    """Those of the estimator."""
+    ours = {"task", "data", "out", "series", "time", "ignore", "target", "known", "held_out", "overwrite"}
+    given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in ours}
+    given |= {"random_state": given.pop("seed"), "n_jobs": given.pop("threads") or -1, "verbose": True}
+    if "one_direction" in given:
+        given["bidirectional"] = not given.pop("one_direction")
+    if given.pop("balanced", False):
+        given["class_weight"] = "balanced"
+    return given

@@ -1,0 +1,363 @@
+"""What the tasks on series do with a file: fit, measure, answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from minrnn.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from minrnn.series import Backtest
+
+Split = Literal["val", "train", "all"]
+WINDOWS = 1000  # forecasts that are measured in each series, at most
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How good answers are: as JSON, in one line, in full, and as a picture."""
+
+    values: dict[str, Any]
+    line: str
+    text: str
+    draw: Callable[[Figure], None]
+
+
+class SeriesTask(Protocol):
+    """The series of a file, and what is asked of them."""
+
+    noted: dict[str, Any]
+    """What `config.json` notes of the data."""
+    summary: str
+    """What was understood of the file."""
+
+    def estimator(self, parameters: dict[str, Any]) -> Any:
+        """A fresh one."""
+
+    def fit(self, estimator: Any) -> None:
+        """Learn from what is not held out."""
+
+    def figures(self, estimator: Any, split: Split) -> Figures:
+        """How good it is."""
+
+    def answers(self, estimator: Any) -> pd.DataFrame:
+        """For all series of the file."""
+
+
+def opened(task: str, source: str, noted: dict[str, Any]) -> SeriesTask:
+    """The data of a run. Raises UserError where the file is not what it should be, or the extra is missing."""
+    try:
+        import minrnn.series  # noqa: F401
+    except ImportError as error:
+        raise UserError(str(error)) from None
+    kinds: dict[str, Callable[[str, dict[str, Any]], SeriesTask]] = {
+        "classify": Classes,
+        "regress": Numbers,
+        "forecast": Forecasts,
+    }
+    return kinds[task](source, noted)
+
+
+@contextmanager
+def one_line() -> Iterator[None]:
+    """What the estimators refuse is for the person at the command line to mend."""
+    try:
+        yield
+    except (ValueError, TypeError) as error:
+        raise UserError(str(error)) from error
+
+
+class _Labelled:
+    """Series with a label each."""
+
+    kind: str
+
+    def __init__(self, source: str, noted: dict[str, Any]) -> None:
+        from minrnn.data._series import Layout, load_labelled
+
+        names = ("target", "channels", "series", "time", "ignore")
+        layout = Layout(**{name: noted[name] for name in names if name in noted})
+        self.source = source
+        self.data = load_labelled(source, layout, self.kind)
+        self.noted = noted | {"channels": self.data.channels if layout.series else ()}
+        self.summary = f"{source}: {self.data}"
+
+    @property
+    def y(self) -> np.ndarray:
+        if self.data.y is None:
+            raise UserError(f"{self.source} has no labels; name their column (--target)")
+        return self.data.y
+
+    def fit(self, estimator: Any) -> None:
+        rows = self.rows("train" if self.noted["held_out"] else "all")
+        estimator.fit([self.data.series[row] for row in rows], self.y[rows])
+
+    def rows(self, split: Split) -> np.ndarray:
+        """Of the series of a split; each class is held out in proportion where it has enough of them."""
+        import numpy as np
+        from sklearn.model_selection import train_test_split
+
+        everything = np.arange(len(self.y))
+        share = self.noted["held_out"]
+        if split == "all" or (split == "train" and not share):
+            return everything
+        if len(everything) < 2 or share == 0:
+            raise UserError(f"nothing of the {len(everything)} series is held out")
+        try:
+            learned, held = train_test_split(
+                everything, test_size=share, random_state=self.noted["seed"], stratify=self.strata()
+            )
+        except ValueError:  # a class of one series, or fewer held out than there are classes
+            learned, held = train_test_split(everything, test_size=share, random_state=self.noted["seed"])
+        return np.sort(learned if split == "train" else held)
+
+    def strata(self) -> np.ndarray | None:
+        return None
+
+    def asked(self, estimator: Any, split: Split) -> tuple[list[np.ndarray], np.ndarray]:
+        rows = self.rows(split)
+        return [self.data.series[row] for row in rows], self.y[rows]
+
+
+class Classes(_Labelled):
+    kind = "classes"
+
+    def __init__(self, source: str, noted: dict[str, Any]) -> None:
+        import numpy as np
+
+        super().__init__(source, noted)
+        if self.data.y is not None:
+            labels, counts = np.unique(self.data.y, return_counts=True)
+            shown = ", ".join(f"{label} {count:,}" for label, count in zip(labels[:10], counts[:10], strict=True))
+            self.summary += f"; {len(labels)} classes: {shown}" + (", ..." if len(labels) > 10 else "")
+
+    def estimator(self, parameters: dict[str, Any]) -> Any:
+        from minrnn.series import MinRNNClassifier
+
+        return MinRNNClassifier(**parameters)
+
+    def strata(self) -> np.ndarray | None:
+        return self.y
+
+    def figures(self, estimator: Any, split: Split) -> Figures:
+        import numpy as np
+        from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
+
+        X, y = self.asked(estimator, split)
+        classes = estimator.classes_
+        if len(unseen := np.setdiff1d(y, classes)):
+            raise UserError(f"{self.source} has the class {unseen[0]}, which the run has not seen; it knows {classes}")
+        chances = estimator.predict_proba(X)
+        answers = classes[chances.argmax(axis=1)]
+        counts = confusion_matrix(y, answers, labels=classes)
+        found = np.unique(y)
+        values = {
+            "series": len(y),
+            "accuracy": float((answers == y).mean()),
+            "balanced_accuracy": float(balanced_accuracy_score(y, answers)) if len(found) > 1 else None,
+            "macro_f1": float(f1_score(y, answers, average="macro", labels=found)),
+            "log_loss": float(log_loss(y, chances, labels=classes)),
+            "commonest_class": float(counts.sum(axis=1).max() / len(y)),
+            "classes": classes.tolist(),
+            "confusion": counts.tolist(),
+        }
+        line = (
+            f"{values['accuracy']:.1%} of {len(y):,} series right "
+            f"({values['commonest_class']:.1%} are of the commonest class)"
+        )
+        names = [str(label) for label in classes]
+        more = f"macro F1 {values['macro_f1']:.3f}, log loss {values['log_loss']:.3f}"
+        if values["balanced_accuracy"] is not None:
+            more = f"balanced accuracy {values['balanced_accuracy']:.1%}, " + more
+        rows = ["true \\ answer", *names]
+        table = _table([rows, *([name, *map(str, row)] for name, row in zip(names, counts, strict=True))])
+
+        def draw(figure: Figure) -> None:
+            from sklearn.metrics import ConfusionMatrixDisplay
+
+            axes = figure.subplots()
+            ConfusionMatrixDisplay(counts, display_labels=names).plot(ax=axes, cmap="Blues", colorbar=False)
+            axes.set(xlabel="answer", ylabel="true class", title=line)
+
+        return Figures(values, line, f"{line}\n{more}\n\n{table}", draw)
+
+    def answers(self, estimator: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        chances = estimator.predict_proba(self.data.series)
+        answers = estimator.classes_[chances.argmax(axis=1)]
+        columns = {f"probability of {label}": chances[:, at] for at, label in enumerate(estimator.classes_)}
+        return pd.DataFrame({"series": self.data.names, "answer": answers, **columns})
+
+
+class Numbers(_Labelled):
+    kind = "numbers"
+
+    def __init__(self, source: str, noted: dict[str, Any]) -> None:
+        super().__init__(source, noted)
+        if self.data.y is not None:
+            y = self.data.y
+            self.summary += f"; labels from {y.min():g} to {y.max():g}, {y.mean():g} in the mean"
+
+    def estimator(self, parameters: dict[str, Any]) -> Any:
+        from minrnn.series import MinRNNRegressor
+
+        return MinRNNRegressor(**parameters)
+
+    def figures(self, estimator: Any, split: Split) -> Figures:
+        import numpy as np
+
+        X, y = self.asked(estimator, split)
+        answers = estimator.predict(X)
+        rmse = float(np.sqrt(np.mean((answers - y) ** 2)))
+        values = {
+            "series": len(y),
+            "mae": float(np.abs(answers - y).mean()),
+            "rmse": rmse,
+            "rmse_of_mean": float(y.std()),
+            "r2": float(1 - rmse**2 / y.var()) if y.var() else None,
+        }
+        line = f"root mean squared error {rmse:.4g} on {len(y):,} series (their mean: {values['rmse_of_mean']:.4g})"
+        text = f"{line}\nmean absolute error {values['mae']:.4g}"
+        if values["r2"] is not None:
+            text += f", R squared {values['r2']:.3f}"
+
+        def draw(figure: Figure) -> None:
+            axes = figure.subplots()
+            axes.scatter(y, answers, s=12, alpha=0.6)
+            ends = [min(y.min(), answers.min()), max(y.max(), answers.max())]
+            axes.plot(ends, ends, color="gray", linewidth=1)
+            axes.set(xlabel="true", ylabel="answer", title=line)
+
+        return Figures(values, line, text, draw)
+
+    def answers(self, estimator: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        return pd.DataFrame({"series": self.data.names, "answer": estimator.predict(self.data.series)})
+
+
+class Forecasts:
+    """Series to be continued; what is held out is the end of each."""
+
+    def __init__(self, source: str, noted: dict[str, Any]) -> None:
+        from minrnn.data._series import Layout, load_observed
+
+        names = ("channels", "series", "time", "known", "ignore")
+        self.data = load_observed(source, Layout(**{name: noted[name] for name in names if name in noted}))
+        self.noted = noted | {"channels": self.data.channels}
+        self.summary = f"{source}: {self.data}"
+
+    def estimator(self, parameters: dict[str, Any]) -> Any:
+        from minrnn.series import MinRNNForecaster
+
+        return MinRNNForecaster(**parameters)
+
+    def fit(self, estimator: Any) -> None:
+        ends = [self._cut(one) for one in self.data.series]
+        known = self.data.known
+        estimator.fit_many(
+            [one[:, :end] for one, end in zip(self.data.series, ends, strict=True)],
+            known and [one[:, :end] for one, end in zip(known, ends, strict=True)],
+        )
+
+    def _cut(self, one: np.ndarray) -> int:
+        """Where what is held out of a series begins."""
+        return int(one.shape[1] - round(self.noted["held_out"] * one.shape[1]))
+
+    def figures(self, estimator: Any, split: Split) -> Figures:
+        tested = []
+        N = estimator.horizon
+        for at, (one, name) in enumerate(zip(self.data.series, self.data.names, strict=True)):
+            T, cut = one.shape[1], self._cut(one)
+            first, end = {"val": (cut, T), "train": (estimator.context_, cut), "all": (estimator.context_, T)}[split]
+            if end - first < N:
+                raise UserError(
+                    f"series {name} has {T} steps, {end - first} of them to be forecast; expected {N} or more, the "
+                    "horizon; give a longer series or a larger --held-out"
+                )
+            known = None if self.data.known is None else self.data.known[at][:, :end]
+            stride = -(-(end - first - N + 1) // WINDOWS)
+            tested.append(estimator.backtest(one[:, :end], known, start=first, stride=stride))
+        found = _pooled(tested)
+        values = {
+            "forecasts": len(found.origins),
+            "horizon": N,
+            "mse": found.mse,
+            "mae": found.mae,
+            "mse_of_last_value": found.mse_of_last_value,
+            "below": {f"{level:g}": share for level, share in found.below.items()},
+        }
+        line = (
+            f"mean squared error {found.mse:.4g} in {len(found.origins):,} forecasts of {N} steps "
+            f"(the last value: {found.mse_of_last_value:.4g})"
+        )
+        shares = ", ".join(f"{share:.1%} below the quantile {level:g}" for level, share in found.below.items())
+        text = f"{line}\nmean absolute error {found.mae:.4g}" + (f"\n{shares}" if shares else "")
+        return Figures(values, line, text, lambda figure: _draw_forecast(figure, tested[0], self.data, line))
+
+    def answers(self, estimator: Any) -> pd.DataFrame:
+        import pandas as pd
+
+        N, C = estimator.horizon, len(self.data.channels)
+        parts = []
+        for at, (one, name) in enumerate(zip(self.data.series, self.data.names, strict=True)):
+            known = None
+            if self.data.known is not None:
+                known = self.data.known[at][:, : one.shape[1] + N]
+            mean, quantiles = estimator.predict_path(one, known), estimator.predict_quantiles(one, known)
+            columns = {
+                "series": name,
+                "channel": [channel for channel in self.data.channels for _ in range(N)],
+                "step": self.data.clocks[at].after(N) * C,
+                "mean": mean.reshape(-1),
+            }
+            for row, level in enumerate(sorted(estimator.quantiles)):
+                columns[f"quantile {level:g}"] = quantiles[:, row].reshape(-1)
+            parts.append(pd.DataFrame(columns))
+        return pd.concat(parts, ignore_index=True)
+
+
+def _pooled(tested: Sequence[Backtest]) -> Backtest:
+    """Those of several series as one."""
+    import numpy as np
+
+    from minrnn.series import Backtest
+
+    names = ("origins", "actual", "mean", "quantiles", "last")
+    joined = {name: np.concatenate([getattr(one, name) for one in tested]) for name in names}
+    return Backtest(**joined, levels=tested[0].levels)
+
+
+def _draw_forecast(figure: Figure, tested: Backtest, data: Any, title: str) -> None:
+    """The last forecast of the first series, beside what came."""
+    import numpy as np
+
+    shown = min(len(data.channels), 3)
+    N = tested.mean.shape[2]
+    origin = int(tested.origins[-1])
+    for row, axes in enumerate(np.atleast_1d(figure.subplots(shown, 1, sharex=True))):
+        before = np.arange(max(0, origin - 3 * N), origin + N)
+        axes.plot(before, data.series[0][row, before], color="black", linewidth=1, label="what came")
+        ahead = np.arange(origin, origin + N)
+        axes.plot(ahead, tested.mean[-1, row], color="tab:blue", label="forecast")
+        if len(tested.levels) > 1:
+            low, high = tested.quantiles[-1, row, 0], tested.quantiles[-1, row, -1]
+            label = f"quantiles {tested.levels[0]:g} to {tested.levels[-1]:g}"
+            axes.fill_between(ahead, low, high, color="tab:blue", alpha=0.2, label=label)
+        axes.set_ylabel(data.channels[row])
+    axes.set_xlabel("step")
+    figure.suptitle(title)
+    figure.axes[0].legend(loc="upper left", fontsize="small")
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
+    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)

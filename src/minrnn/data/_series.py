@@ -1,0 +1,363 @@
+"""Time series in files: with a label each, or to be continued."""
+
+from __future__ import annotations
+
+import warnings
+import zipfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from minrnn.errors import UserError
+
+from ._tables import READERS, column, numbers, read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS = ("label", "target", "class", "y")
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which columns of a table are what. Other files than tables have no columns, and need none of this.
+
+    Attributes:
+        target: of the labels; "" finds it.
+        channels: in this order; () takes all columns that are nothing else.
+        series: the column that names the series a row belongs to; "" where there is none.
+        time: the column that orders the rows of a series; "" takes them as they come, and where series are to be
+            continued, the first column where it holds dates.
+        known: columns that are known in advance.
+        ignore: columns to leave out.
+    """
+
+    target: str = ""
+    channels: Sequence[str] = ()
+    series: str = ""
+    time: str = ""
+    known: Sequence[str] = ()
+    ignore: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """N series with a label each, where there are labels."""
+
+    names: list[str]
+    series: list[np.ndarray]  # (C, T_i)
+    channels: list[str]
+    y: np.ndarray | None  # (N,)
+
+    def __str__(self) -> str:
+        return _summary(self.series, self.channels)
+
+
+@dataclass(frozen=True)
+class Observed:
+    """N series to be continued, with what is known in advance of the steps that were seen and of those after them."""
+
+    names: list[str]
+    series: list[np.ndarray]  # (C, T_i)
+    channels: list[str]
+    known: list[np.ndarray] | None  # (E, T_i + steps known ahead)
+    known_channels: list[str]
+    clocks: list[Clock]
+
+    def __str__(self) -> str:
+        words = _summary(self.series, self.channels)
+        if self.clocks[0].step is not None:
+            words += f", {self.clocks[0].every} apart"
+        return words + (f"; known in advance: {', '.join(self.known_channels)}" if self.known else "")
+
+
+@dataclass(frozen=True)
+class Clock:
+    """When the steps of a series are, so that those after it have a time as well."""
+
+    last: Any
+    step: Any  # a number, a Timedelta, the name of a frequency, or None for steps that are counted
+
+    @classmethod
+    def of(cls, times: pd.Series, path: Path) -> Clock:
+        """Raises UserError where the steps are not equally far apart."""
+        import pandas as pd
+
+        if len(times) < 2:
+            return cls(times.iloc[-1], None)
+        steps = times.diff().iloc[1:]
+        usual = steps.mode().iloc[0]
+        if (steps == usual).all() and usual != 0 * usual:
+            return cls(times.iloc[-1], usual)
+        if pd.api.types.is_datetime64_any_dtype(times) and len(times) > 2 and (name := pd.infer_freq(times)):
+            return cls(times.iloc[-1], name)
+        at = int((steps != usual).to_numpy().argmax()) if usual != 0 * usual else 0
+        raise UserError(
+            f"column {times.name} of {path} is mostly {_words(usual)} apart, but {_words(steps.iloc[at])} between "
+            f"{times.iloc[at]} and {times.iloc[at + 1]}; sort the rows, fill in those that are missing (with empty "
+            "values), and name the column of the series' names (--series) where there are several"
+        )
+
+    @property
+    def every(self) -> str:
+        return _words(self.step)
+
+    def after(self, steps: int) -> list[Any]:
+        """The times of the next steps."""
+        import pandas as pd
+
+        if self.step is None:
+            return list(range(1, steps + 1))
+        if isinstance(self.step, str):
+            return list(pd.date_range(self.last, periods=steps + 1, freq=self.step)[1:])
+        return [self.last + k * self.step for k in range(1, steps + 1)]
+
+
+def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
+    """Series and, where the file has them, their labels.
+
+    A table has a series in each row, or where `layout.series` names them, a step in each row and a channel in each
+    column. An .npz file has `X` (N, C, T) or (N, T) and `y` (N,); a .ts file is as in the archive at
+    timeseriesclassification.com.
+
+    Args:
+        kind: "classes" leaves labels as they are, "numbers" makes them so.
+
+    Raises:
+        UserError: the file is missing, empty, or not what it should be.
+    """
+    path = _path(source)
+    if path.suffix == ".npz":
+        arrays = _arrays(path)
+        if "X" not in arrays:
+            raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; expected X and y")
+        series, y = _as_series(arrays["X"], path, "X"), arrays.get("y")
+        if y is not None and y.shape != (len(series),):
+            raise UserError(f"y in {path} has shape {y.shape}; expected ({len(series)},), a label for each series")
+        found = Labelled(_counted(series), series, _counted(series[0]), y)
+    elif path.suffix == ".ts":
+        series, y = _ts(path)
+        found = Labelled(_counted(series), series, _counted(series[0]), y)
+    else:
+        table = read_table(path).drop(columns=list(layout.ignore), errors="ignore")
+        target = _target_of(table, layout, path)
+        if layout.series:
+            found = _from_steps(table, target, layout, path)
+        else:
+            steps = [name for name in table.columns if name != target]
+            if not steps:
+                raise UserError(f"{path} has no columns beside {target}; expected one for each step of a series")
+            rows = np.stack([numbers(table, name, path).to_numpy() for name in steps], axis=1)
+            found = Labelled(_counted(rows), [_without_end(row[None]) for row in rows], ["1"], _labels(table, target))
+    if found.y is not None and kind == "numbers":
+        try:
+            return Labelled(found.names, found.series, found.channels, found.y.astype(np.float64))
+        except ValueError as error:
+            raise UserError(f"the labels of {path} are no numbers: {error}; did you mean --task classify?") from None
+    return found
+
+
+def load_observed(source: str, layout: Layout) -> Observed:
+    """Series to be continued.
+
+    A table has a step in each row and a channel in each column. An .npz file has `y` (C, T) or (T,) and, where
+    something is known in advance, `exog` (E, T); a .ts file has many series. Rows of a table at its end in which no
+    channel has a value are steps to come, of which something is known in advance.
+
+    Raises:
+        UserError: the file is missing, empty, or not what it should be.
+    """
+    path = _path(source)
+    if path.suffix == ".npz":
+        arrays = _arrays(path)
+        if "y" not in arrays:
+            raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; expected y, and perhaps exog")
+        y = np.atleast_2d(arrays["y"])
+        if y.ndim != 2 or 0 in y.shape or y.dtype.kind not in "iuf":
+            raise UserError(f"y in {path} has shape {y.shape} and type {y.dtype}; expected numbers (channels, steps)")
+        exog = [np.atleast_2d(arrays["exog"])] if "exog" in arrays else None
+        known = _counted(exog[0]) if exog else []
+        return Observed(["1"], [y.astype(np.float64)], _counted(y), exog, known, [Clock(None, None)])
+    if path.suffix == ".ts":
+        series, _ = _ts(path)
+        return Observed(_counted(series), series, _counted(series[0]), None, [], [Clock(None, None) for _ in series])
+    return _continued(read_table(path).drop(columns=list(layout.ignore), errors="ignore"), layout, path)
+
+
+def _continued(table: pd.DataFrame, layout: Layout, path: Path) -> Observed:
+    """From a table with a step in each row."""
+    for name in layout.known:
+        column(table, name, path, "--known")
+    time = layout.time or _first_dates(table, layout)
+    taken = {layout.series, time, *layout.known}
+    channels = _channels(table, taken, layout, path)
+    names: list[str] = []
+    series: list[np.ndarray] = []
+    known: list[np.ndarray] = []
+    clocks: list[Clock] = []
+    for name, rows in _groups(table, layout, path):
+        if time:
+            rows = rows.assign(**{time: _times(column(rows, time, path, "--time"), path)})
+        values = np.stack([numbers(rows, one, path).to_numpy() for one in channels])  # (C, T + ahead)
+        seen = _without_end(values) if layout.known else values
+        T = seen.shape[1]
+        names.append(name)
+        series.append(seen)
+        if layout.known:
+            known.append(np.stack([numbers(rows, one, path).to_numpy() for one in layout.known]))
+        clocks.append(Clock.of(rows[time].iloc[:T], path) if time else Clock(None, None))
+    return Observed(names, series, channels, known or None, list(layout.known), clocks)
+
+
+def _from_steps(table: pd.DataFrame, target: str, layout: Layout, path: Path) -> Labelled:
+    """From a table with a step in each row."""
+    channels = _channels(table, {target, layout.series, layout.time}, layout, path)
+    names, series, labels = [], [], []
+    for name, rows in _groups(table, layout, path):
+        if layout.time:
+            rows = rows.iloc[_times(column(rows, layout.time, path, "--time"), path).argsort(kind="stable")]
+        names.append(name)
+        series.append(np.stack([numbers(rows, one, path).to_numpy() for one in channels]))
+        if target:
+            if rows[target].nunique(dropna=False) > 1:
+                first, second = rows[target].unique()[:2]
+                raise UserError(f"series {name} of {path} has the labels {first!r} and {second!r}; expected one")
+            labels.append(rows.index[0])
+    return Labelled(names, series, channels, _labels(table.loc[labels], target))
+
+
+def _channels(table: pd.DataFrame, taken: set[str], layout: Layout, path: Path) -> list[str]:
+    names = list(layout.channels) or [name for name in table.columns if name not in taken]
+    if not names:
+        raise UserError(f"{path} has no columns beside {', '.join(table.columns)}; expected one for each channel")
+    for name in names:
+        column(table, name, path, "the channel")
+    return names
+
+
+def _groups(table: pd.DataFrame, layout: Layout, path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
+    if not layout.series:
+        yield "1", table
+        return
+    column(table, layout.series, path, "--series")
+    for name, rows in table.groupby(layout.series, sort=False, dropna=False):
+        yield str(name), rows
+
+
+def _target_of(table: pd.DataFrame, layout: Layout, path: Path) -> str:
+    """The column of the labels, "" where there is none."""
+    if layout.target:
+        column(table, layout.target, path, "--target")
+        return layout.target
+    return next((name for name in table.columns if name.lower() in LABELS), "")
+
+
+def _labels(table: pd.DataFrame, target: str) -> np.ndarray | None:
+    if not target:
+        return None
+    if table[target].isna().any():
+        row = int(table[target].isna().to_numpy().argmax()) + 1
+        raise UserError(f"column {target} has no label in row {row}; fill it in, or leave the series out")
+    values = table[target].to_numpy()
+    return values if values.dtype.kind in "iufb" else np.array([str(value).strip() for value in values])
+
+
+def _first_dates(table: pd.DataFrame, layout: Layout) -> str:
+    """The first column that is free, where it holds something else than numbers."""
+    import pandas as pd
+
+    taken = {layout.series, *layout.known, *layout.channels}
+    first = next((name for name in table.columns if name not in taken), "")
+    return "" if not first or pd.api.types.is_numeric_dtype(table[first]) else str(first)
+
+
+def _times(values: pd.Series, path: Path) -> pd.Series:
+    import pandas as pd
+
+    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
+        return values
+    try:
+        with warnings.catch_warnings():  # that each is read alone, where they have no format in common
+            warnings.simplefilter("ignore", UserWarning)
+            return pd.to_datetime(values)
+    except (ValueError, TypeError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"column {values.name} of {path} holds no dates ({reason}); name the column of the times (--time), or "
+            f"leave this one out (--ignore {values.name})"
+        ) from None
+
+
+def _without_end(values: np.ndarray) -> np.ndarray:
+    """(C, T) up to the last step that has a value; series of unequal length stand in a table with empty ends."""
+    filled = np.flatnonzero(~np.isnan(values).all(axis=0))
+    return values[:, : filled[-1] + 1] if len(filled) else values
+
+
+def _path(source: str) -> Path:
+    path = Path(source)
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    if not path.is_file():
+        raise UserError(f"there is no file {path}")
+    if suffix not in (*READERS, ".npz", ".ts"):
+        raise UserError(f"{path} is of no kind that can be read; expected {', '.join(READERS)}, .npz or .ts")
+    return path
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        raise UserError(f"{path} is no .npz file of plain arrays: {str(error).splitlines()[0]}") from None
+
+
+def _as_series(X: np.ndarray, path: Path, name: str) -> list[np.ndarray]:
+    if X.ndim not in (2, 3) or 0 in X.shape or X.dtype.kind not in "iuf":
+        raise UserError(
+            f"{name} in {path} has shape {X.shape} and type {X.dtype}; expected numbers (series, channels, steps) or "
+            "(series, steps)"
+        )
+    return [_without_end(np.atleast_2d(one).astype(np.float64)) for one in X]
+
+
+def _ts(path: Path) -> tuple[list[np.ndarray], np.ndarray | None]:
+    from aeon.datasets import load_from_ts_file
+
+    try:
+        X, y = load_from_ts_file(str(path))[:2]
+    except Exception as error:  # aeon raises what its parser happens to meet
+        raise UserError(f"{path} is no .ts file: {str(error).splitlines()[0] if str(error) else error!r}") from None
+    if not len(X):
+        raise UserError(f"{path} has no series")
+    return [np.asarray(one, np.float64) for one in X], y if y is not None and len(y) == len(X) else None
+
+
+def _counted(things: Sequence[Any] | np.ndarray) -> list[str]:
+    return [str(number) for number in range(1, len(things) + 1)]
+
+
+def _summary(series: list[np.ndarray], channels: list[str]) -> str:
+    lengths = [one.shape[1] for one in series]
+    steps = f"{min(lengths):,}" if min(lengths) == max(lengths) else f"{min(lengths):,} to {max(lengths):,}"
+    shown = ", ".join(channels[:8]) + (", ..." if len(channels) > 8 else "")
+    missing = sum(int(np.isnan(one).sum()) for one in series) / sum(one.size for one in series)
+    return (
+        f"{len(series):,} series of {len(channels)} channel{'s' * (len(channels) > 1)} ({shown}), {steps} steps, "
+        + (f"{missing:.1%} of values missing" if missing else "no value missing")
+    )
+
+
+def _words(step: Any) -> str:
+    """1 hour rather than 0 days 01:00:00."""
+    import pandas as pd
+
+    if not isinstance(step, pd.Timedelta):
+        return str(step)
+    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if (count := step.total_seconds() / size) and count == int(count):
+            return f"{int(count)} {name}{'s' * (abs(count) != 1)}"
+    return f"{step.total_seconds():g} seconds"

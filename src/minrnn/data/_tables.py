@@ -1,0 +1,89 @@
+"""Tables in files (CSV, TSV, Parquet), with what is wrong in them said in one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from minrnn.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+READERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".parquet": ""}
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """The table in a file, gzip'd or not, with a name for each column. Raises UserError where it is none."""
+    import pandas as pd
+
+    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    try:
+        if suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            table = pd.read_csv(path, sep=READERS[suffix], skipinitialspace=True)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from None
+    except pd.errors.EmptyDataError:
+        raise UserError(f"{path} is empty; expected a line of column names and a line for each row") from None
+    except (ValueError, ImportError) as error:  # of the parser, of UTF-8 and of Arrow
+        raise UserError(f"{path} is no {suffix[1:].upper()} table: {str(error).splitlines()[0]}") from None
+    table.columns = [str(name).strip() for name in table.columns]
+    if not len(table):
+        raise UserError(f"{path} has column names and no rows")
+    if suffix != ".parquet":
+        _check_header(table, path)
+    return table
+
+
+def _check_header(table: pd.DataFrame, path: Path) -> None:
+    names = list(table.columns)
+    if sum(_is_number(name) for name in names) > len(names) / 2 and not _are_steps(names):
+        raise UserError(f"the first line of {path} holds numbers; expected names of the columns")
+    first = table[names[0]].astype(str).str.strip() == names[0]
+    for row in table.index[first]:
+        if all(_same(str(value).strip(), name) for value, name in zip(table.loc[row], names, strict=True)):
+            raise UserError(f"line {row + 2} of {path} is the header once more; delete it")
+
+
+def _are_steps(names: list[str]) -> bool:
+    """Whether the numbers among the names count: 0, 1, 2, ..."""
+    numbers = [name for name in names if _is_number(name)]
+    return numbers in ([str(at) for at in range(start, start + len(numbers))] for start in (0, 1))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _same(value: str, name: str) -> bool:
+    """Whether both are the same word or the same number."""
+    return value == name or (_is_number(value) and _is_number(name) and float(value) == float(name))
+
+
+def column(table: pd.DataFrame, name: str, path: Path, option: str) -> pd.Series:
+    """A column that a person asked for."""
+    if name not in table.columns:
+        shown = ", ".join(table.columns[:12]) + (", ..." if len(table.columns) > 12 else "")
+        raise UserError(f"{option} {name} is no column of {path}; the columns are {shown}")
+    return table[name]
+
+
+def numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
+    """A column as float64, NaN where nothing stands. Raises UserError that names the first entry that is no number."""
+    import pandas as pd
+
+    values = pd.to_numeric(table[name], errors="coerce").astype("float64")
+    wrong = values.isna() & table[name].notna()
+    if wrong.any():
+        row = wrong.to_numpy().argmax()
+        raise UserError(
+            f"column {name} of {path} has {table[name].iloc[row]!r} in row {row + 1}, which is no number; mend it, "
+            "leave it empty where a value is missing, or leave the column out"
+        )
+    return values

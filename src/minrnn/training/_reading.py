@@ -1,0 +1,146 @@
+"""What a language model makes of a given text: how likely it is, what it is about, and the state to go on from."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+
+from minrnn.data import Tokenizer
+from minrnn.errors import UserError
+from minrnn.models import LanguageModel
+from minrnn.models._stack import StackState
+
+from ._checkpoint import load_tensors, save_tensors
+from ._folder import RunFolder
+from ._run import Run
+
+CHUNK = 4096  # tokens read at once; the state is carried
+
+
+@dataclass(frozen=True)
+class TextState:
+    """Where a model is after some text: all that it keeps of it, and what it expects next.
+
+    Attributes:
+        state: of the stack, for B = 1.
+        logits: of the next token, (1, V).
+    """
+
+    state: StackState
+    logits: Tensor
+
+    def repeated(self, batch: int) -> TextState:
+        """The same for B = batch."""
+        state, logits = tree_map(lambda one: one.repeat(batch, *[1] * (one.dim() - 1)), (self.state, self.logits))
+        return TextState(state, logits)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a model made of a text of T tokens.
+
+    Attributes:
+        tokens: (T,) int64.
+        log_probabilities: of each token, from all before it, in nats, (T,) float64.
+        embedding: mean over the tokens of what the last norm gives, (D,) float32.
+        end: the state after the text.
+    """
+
+    tokens: np.ndarray
+    log_probabilities: np.ndarray
+    embedding: np.ndarray
+    end: TextState
+
+    @property
+    def log_probability(self) -> float:
+        """Of the whole text, in nats."""
+        return float(self.log_probabilities.sum())
+
+    @property
+    def perplexity(self) -> float:
+        """e to the mean surprise at a token."""
+        return math.exp(-float(self.log_probabilities.mean()))
+
+
+@torch.inference_mode()
+def read(model: LanguageModel, tokenizer: Tokenizer, text: str, after: TextState | None = None) -> Reading:
+    """Read a text, from its beginning or `after` another.
+
+    A text begins after a newline, as in `generate`, so that its first token has a probability too.
+
+    Raises:
+        UserError: there is nothing in the text, or characters that the tokenizer does not have.
+
+    Example: `read(run.model, run.tokenizer, "To be, or not to be").perplexity`
+    """
+    if not text:
+        raise UserError("the text to read is empty; expected one character or more")
+    model.eval()
+    device = next(model.parameters()).device
+    if after is None:
+        logits, state = model(torch.from_numpy(beginning(tokenizer).astype(np.int64))[None].to(device))
+        after = TextState(state, logits[:, -1])
+    tokens = tokenizer.encode(text).astype(np.int64)
+    state, expected = after.state, after.logits[:, None]  # (1, 1, V)
+    surprise, total = [], torch.zeros(model.config.width, dtype=torch.float64, device=device)
+    for start in range(0, len(tokens), CHUNK):
+        piece = torch.from_numpy(tokens[start : start + CHUNK])[None].to(device)  # (1, T)
+        features, state = model.features(piece, state)  # (1, T, D)
+        logits = model.head(features)
+        before = torch.cat([expected, logits[:, :-1]], dim=1).double().log_softmax(dim=-1)  # (1, T, V)
+        surprise.append(before.gather(2, piece[:, :, None])[0, :, 0].cpu().numpy())
+        total += features[0].double().sum(dim=0)
+        expected = logits[:, -1:]
+    return Reading(
+        tokens=tokens,
+        log_probabilities=np.concatenate(surprise),
+        embedding=(total / len(tokens)).float().cpu().numpy(),
+        end=TextState(state, expected[:, 0]),
+    )
+
+
+def beginning(tokenizer: Tokenizer) -> np.ndarray:
+    """What stands before a text: a newline; the first token where the tokenizer has none."""
+    try:
+        return tokenizer.encode("\n")
+    except UserError:
+        return np.zeros(1, np.int64)
+
+
+def save_state(path: str | os.PathLike[str], state: TextState, run: Run) -> None:
+    """Keep a state in a file, from which `load_state` brings it back for the same run, in any precision.
+
+    Raises UserError where the file cannot be written.
+    """
+    leaves = tree_flatten((state.state, state.logits))[0]
+    save_tensors(Path(path), {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}, {"run": _digest(run)})
+
+
+def load_state(path: str | os.PathLike[str], run: Run) -> TextState:
+    """The state in a file. Raises UserError where it is missing, damaged, or of another run."""
+    weight = run.model.head.weight
+    leaves, form = tree_flatten((run.model.initial_state(1), weight.new_zeros(1, len(weight))))
+    expected = {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}
+    tensors, facts = load_tensors(Path(path), expected, "the run")
+    if facts.get("run") != _digest(run):
+        raise UserError(f"{path} is the state of another run, or from before this one went on; make it anew")
+    found = [tensors[str(at)].to(leaf) for at, leaf in enumerate(leaves)]
+    return TextState(*tree_unflatten(found, form))
+
+
+def _widened(leaf: Tensor) -> Tensor:
+    return leaf.float() if leaf.is_floating_point() else leaf
+
+
+def _digest(run: Run) -> str:
+    """Of the weights."""
+    with RunFolder(run.folder).best.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

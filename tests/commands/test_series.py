@@ -1,0 +1,157 @@
+"""minrnn train, evaluate and predict on files of time series."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from minrnn.commands import main
+from minrnn.commands._series import ClassifyOptions, ForecastOptions, RegressOptions, _parameters
+from minrnn.series import MinRNNClassifier, MinRNNForecaster, MinRNNRegressor, load_estimator
+
+SMALL = ["--width", "8", "--layers", "1", "--steps", "60", "--threads", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files of each kind."""
+    folder, rng, rows = tmp_path_factory.mktemp("series"), np.random.default_rng(0), []
+    for number in range(60):
+        fast = number % 2
+        for t in range(rng.integers(15, 25)):
+            x = np.sin(t * (0.9 if fast else 0.4)) + 0.1 * rng.normal()
+            rows.append([f"s{number}", t, x, rng.normal(), ["slow", "fast"][fast], 10 + fast + number / 1000])
+    table = pd.DataFrame(rows, columns=["id", "t", "a", "b", "gait", "pace"])
+    table.to_csv(folder / "gaits.csv", index=False)
+    table[["b", "a", "t", "id"]].to_parquet(folder / "new.parquet")
+    t = np.arange(400)
+    holiday = (t % 50 < 3).astype(float)
+    times = pd.date_range("2024-01-01", periods=400, freq="h")
+    power = pd.DataFrame({"when": times, "load": 100 + 20 * np.sin(t / 4) + 30 * holiday, "holiday": holiday})
+    power.to_csv(folder / "power.csv", index=False)
+    power.loc[390:, "load"] = np.nan
+    power.to_csv(folder / "ahead.csv", index=False)
+    return folder
+
+
+def run(*words: object) -> int:
+    return main([str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def gaits(folder: Path) -> Path:
+    """A run, not to be changed."""
+    words = ["--series", "id", "--time", "t", "--target", "gait", "--ignore", "pace", "--out", folder / "run", *SMALL]
+    assert run("train", "--task", "classify", "--data", folder / "gaits.csv", *words) == 0
+    return folder / "run"
+
+
+def test_classify(gaits: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("evaluate", gaits, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["series"] == 12 and found["accuracy"] > 0.8 and found["commonest_class"] == 0.5
+    assert np.sum(found["confusion"]) == 12
+    assert run("evaluate", gaits, "--split", "all", "--picture", folder / "gaits.png") == 0
+    assert "true \\ answer  fast  slow" in capsys.readouterr().out
+    assert (folder / "gaits.png").read_bytes()[:4] == b"\x89PNG"
+    assert run("predict", gaits, "--data", folder / "new.parquet") == 0  # its columns are in another order
+    answers = pd.read_csv(StringIO(capsys.readouterr().out))
+    assert list(answers) == ["series", "answer", "probability of fast", "probability of slow"]
+    assert (answers["answer"] == ["slow", "fast"] * 30).mean() > 0.8
+
+
+def test_what_was_understood_is_said_first(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["--series=id", "--time=t", "--target=pace", "--ignore=gait", f"--out={tmp_path / 'run'}", *SMALL[:-4]]
+    words += ["--steps=300", "--threads=1"]
+    assert run("train", "--task=regress", "--data", folder / "gaits.csv", *words) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert "60 series of 2 channels (a, b), 15 to 24 steps, no value missing; labels from 10 to 11.059" in out[0]
+    assert out[1].startswith("held out: root mean squared error 0.")
+    assert run("evaluate", tmp_path / "run", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["rmse"] < found["rmse_of_mean"]
+
+
+def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["--known", "holiday", "--horizon", "10", "--context", "48", "--out", tmp_path / "run", *SMALL]
+    assert run("train", "--task", "forecast", "--data", folder / "power.csv", *words) == 0
+    assert "1 series of 1 channel (load), 400 steps, no value missing, 1 hour apart; known" in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "run", "--json", "--picture", tmp_path / "load.png") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["mse"] < found["mse_of_last_value"] and found["forecasts"] == 71
+    out = tmp_path / "answers.csv"
+    assert run("predict", tmp_path / "run", "--data", folder / "ahead.csv", "--out", out) == 0
+    answers = pd.read_csv(out)
+    assert answers["step"].iloc[0] == "2024-01-17 06:00:00" and len(answers) == 10
+    assert (answers["quantile 0.1"] <= answers["quantile 0.9"]).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["train", "--task", "clasify"], "--task is clasify; expected language, classify, regress, forecast"),
+        (["train", "--task", "classify", "--data", "{}/gaits.csv", "--series", "id", "--out", "{}/a"], "column gait"),
+        (["train", "--task", "classify", "--data", "{}/power.csv", "--ignore", "when", "--out", "{}/a"], "no labels"),
+        (["train", "--task", "forecast", "--data", "{}/power.csv", "--held-out", "1", "--out", "{}/a"], "--held-out"),
+        (["train", "--task", "forecast", "--data", "{}/power.csv", "--horizon", "900", "--out", "{}/a"], "horizon of"),
+        (["train", "--task", "forecast", "--data", "{}/power.csv", "--mixer", "gro", "--out", "{}/a"], "gro"),
+        (["train", "--task", "classify", "--data", "{}/gaits.csv", "--out", "{}/run"], "holds a run already"),
+        (["evaluate", "{}/run", "--data", "{}/power.csv"], "--target gait is no column"),
+        (["predict", "{}/run", "--data", "{}/gaits.csv", "--out", "{}/a.doc"], "expected a .csv or a .parquet"),
+        (["predict", "{}/none", "--data", "{}/gaits.csv"], "no run folder"),
+        (["generate", "{}/run"], "holds a run of the task 'classify'"),
+    ],
+)
+def test_bad_input_is_one_line(
+    gaits: Path, folder: Path, words: list[str], complaint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    capsys.readouterr()
+    assert run(*(word.format(folder) for word in words)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1 and complaint in lines[0]
+    assert not (folder / "a").exists()
+
+
+def test_unseen_classes(gaits: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "other.csv").write_text((folder / "gaits.csv").read_text().replace("fast", "flying"))
+    assert run("evaluate", gaits, "--data", tmp_path / "other.csv") == 2
+    assert "has the class flying, which the run has not seen" in capsys.readouterr().err
+
+
+def test_defaults_are_those_of_the_estimators() -> None:
+    for options, kind in (
+        (ClassifyOptions(data="x", out="y"), MinRNNClassifier),
+        (RegressOptions(data="x", out="y"), MinRNNRegressor),
+        (ForecastOptions(data="x", out="y"), MinRNNForecaster),
+    ):
+        own = kind().get_params()
+        ours = _parameters(options)
+        for name in set(ours) - {"random_state", "n_jobs", "verbose", "horizon"}:
+            assert ours[name] == own[name], name
+
+
+def test_a_run_ended_early_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from minrnn.commands import train
+
+    class Soon(list[int]):
+        """A signal that comes after a few updates."""
+
+        asked = 0
+
+        def __bool__(self) -> bool:
+            self.asked += 1
+            return self.asked > 5
+
+        def __getitem__(self, at: object) -> int:  # type: ignore[override]
+            return 2
+
+    from contextlib import nullcontext
+
+    monkeypatch.setattr(train, "stop_signals", lambda: nullcontext(Soon()))
+    words = ["--series=id", "--time=t", "--target=gait", "--ignore=pace", f"--out={tmp_path / 'run'}", *SMALL]
+    assert run("train", "--task=classify", "--data", folder / "gaits.csv", *words) == 130
+    loaded = load_estimator(tmp_path / "run")
+    assert isinstance(loaded, MinRNNClassifier) and loaded.updates_ == 6

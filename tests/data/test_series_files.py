@@ -1,0 +1,148 @@
+"""Series come out of files as they are meant, and what is wrong in a file is said in one line that names it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from minrnn.data._series import Layout, load_labelled, load_observed
+from minrnn.errors import UserError
+
+LONG = """id,at,x,y,kind
+a,2,3,30,hot
+b,1,7,,cold
+a,1,1,10,hot
+b,3,9,90,cold
+b,2,8,80,cold
+"""
+WIDE = """label,0,1,2
+hot,1,2,3
+cold,4,5,
+hot,,6,7
+"""
+POWER = """when,load,holiday
+2024-01-01 00:00,5,0
+2024-01-01 01:00,6,0
+2024-01-01 02:00,,1
+2024-01-01 03:00,8,0
+2024-01-01 04:00,,1
+"""
+
+
+def file(folder: Path, text: str, name: str = "data.csv") -> str:
+    (folder / name).write_text(text)
+    return str(folder / name)
+
+
+def test_a_step_in_each_row(tmp_path: Path) -> None:
+    found = load_labelled(file(tmp_path, LONG), Layout(target="kind", series="id", time="at"), "classes")
+    assert found.names == ["a", "b"] and found.channels == ["x", "y"]
+    np.testing.assert_array_equal(found.series[0], [[1, 3], [10, 30]])
+    np.testing.assert_array_equal(found.series[1], [[7, 8, 9], [np.nan, 80, 90]])
+    assert found.y is not None and found.y.tolist() == ["hot", "cold"]
+    assert str(found) == "2 series of 2 channels (x, y), 2 to 3 steps, 10.0% of values missing"
+    turned = Layout(target="kind", series="id", time="at", channels=("y", "x"))
+    np.testing.assert_array_equal(load_labelled(file(tmp_path, LONG), turned, "classes").series[0], [[10, 30], [1, 3]])
+
+
+def test_a_series_in_each_row(tmp_path: Path) -> None:
+    found = load_labelled(file(tmp_path, WIDE), Layout(), "classes")
+    for one, expected in zip(found.series, ([1, 2, 3], [4, 5], [np.nan, 6, 7]), strict=True):
+        np.testing.assert_array_equal(one, [expected])
+    assert found.y is not None and found.y.tolist() == ["hot", "cold", "hot"]
+    pd.read_csv(tmp_path / "data.csv").to_parquet(tmp_path / "data.parquet")
+    again = load_labelled(str(tmp_path / "data.parquet"), Layout(), "classes")
+    np.testing.assert_array_equal(again.series[2], found.series[2])
+    without = load_labelled(file(tmp_path, WIDE), Layout(ignore=("label",)), "classes")
+    assert without.y is None and without.series[0].shape == (1, 3)
+
+
+def test_arrays_and_ts(tmp_path: Path) -> None:
+    X, y = np.arange(12.0).reshape(2, 2, 3), np.array([1.5, 2.5])
+    np.savez(tmp_path / "data.npz", X=X, y=y)
+    found = load_labelled(str(tmp_path / "data.npz"), Layout(), "numbers")
+    np.testing.assert_array_equal(found.series, X)
+    np.testing.assert_array_equal(found.y, y)  # type: ignore[arg-type]
+    text = "@problemName p\n@timeStamps false\n@univariate true\n@equalLength false\n@classLabel true a b\n@data\n"
+    found = load_labelled(file(tmp_path, text + "1,2,3:a\n4,5:b\n", "data.ts"), Layout(), "classes")
+    np.testing.assert_array_equal(found.series[1], [[4, 5]])
+    assert found.y is not None and found.y.tolist() == ["a", "b"]
+
+
+def test_what_is_known_in_advance_reaches_beyond_the_end(tmp_path: Path) -> None:
+    found = load_observed(file(tmp_path, POWER), Layout(known=("holiday",)))
+    assert found.channels == ["load"] and found.known is not None
+    np.testing.assert_array_equal(found.series[0], [[5, 6, np.nan, 8]])
+    np.testing.assert_array_equal(found.known[0], [[0, 0, 1, 0, 1]])
+    assert [str(one) for one in found.clocks[0].after(2)] == ["2024-01-01 04:00:00", "2024-01-01 05:00:00"]
+    assert str(found).endswith("1 hour apart; known in advance: holiday")
+
+
+@pytest.mark.parametrize(
+    ("days", "after"),
+    [
+        (["2024-01-31", "2024-02-29", "2024-03-31", "2024-04-30"], "2024-05-31"),
+        (["2024-01-01", "2024-01-08", "2024-01-15"], "2024-01-22"),
+    ],
+)
+def test_calendars(tmp_path: Path, days: list[str], after: str) -> None:
+    rows = "".join(f"{day},{number}\n" for number, day in enumerate(days))
+    found = load_observed(file(tmp_path, "day,v\n" + rows), Layout())
+    assert str(found.clocks[0].after(1)[0]).startswith(after)
+
+
+@pytest.mark.parametrize(
+    ("text", "layout", "words"),
+    [
+        ("", Layout(), "is empty"),
+        ("label,0,1\n", Layout(), "column names and no rows"),
+        (WIDE + "label,0,1,2\nhot,1,2,3\n", Layout(), "line 5 of .* is the header once more"),
+        ("1.5,2.5,3.5\n4,5,6\n", Layout(), "first line of .* holds numbers"),
+        (WIDE.replace("5", "five"), Layout(), "column 1 of .* has 'five' in row 2"),
+        (WIDE, Layout(target="mood"), "--target mood is no column of .*; the columns are label, 0, 1, 2"),
+        (WIDE.replace("cold", ""), Layout(), "no label in row 2"),
+        (LONG, Layout(target="kind", series="name"), "--series name is no column"),
+        (LONG.replace("b,2,8,80,cold", "b,2,8,80,hot"), Layout(target="kind", series="id"), "series b .* 'cold' and"),
+        (LONG, Layout(target="kind", series="id", channels=("x", "z")), "the channel z is no column"),
+        ("a,b\n1,2\n1,2,3,4\n", Layout(), "no CSV table: .*line 3"),
+    ],
+)
+def test_bad_tables(tmp_path: Path, text: str, layout: Layout, words: str) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        load_labelled(file(tmp_path, text), layout, "classes")
+    assert "\n" not in str(caught.value)
+
+
+def test_bad_files(tmp_path: Path) -> None:
+    def refused(name: str, words: str, content: bytes | None = None, kind: str = "classes") -> None:
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        with pytest.raises(UserError, match=words) as caught:
+            load_labelled(str(tmp_path / name), Layout(), kind)
+        assert "\n" not in str(caught.value)
+
+    refused("none.csv", "there is no file")
+    refused("data.doc", "expected .csv, .tsv", b"text")
+    refused("cut.npz", "no .npz file", b"PK\x03\x04cut")
+    refused("cut.parquet", "no PARQUET table", b"PAR1cut")
+    refused("bytes.csv", "no CSV table", b"\xff\xfe\x00a,b\n")
+    refused("cut.ts", "no .ts file|has no series", b"1,2,3:a\n")
+    refused("words.csv", "no numbers: .*--task classify", WIDE.encode(), kind="numbers")
+    np.savez(tmp_path / "objects.npz", X=np.array([[1, None]], dtype=object))
+    refused("objects.npz", "plain arrays")
+    np.savez(tmp_path / "short.npz", X=np.zeros((3, 4)), y=np.zeros(2))
+    refused("short.npz", r"y in .* has shape \(2,\); expected \(3,\)")
+    np.savez(tmp_path / "other.npz", Z=np.zeros((3, 4)))
+    refused("other.npz", "has the arrays Z; expected X and y")
+
+
+def test_times_that_are_not_equally_far_apart(tmp_path: Path) -> None:
+    gap = POWER.replace("2024-01-01 03:00", "2024-01-01 03:30")
+    with pytest.raises(UserError, match=r"mostly 1 hour apart, but 90 minutes between 2024-01-01 02:00:00 and"):
+        load_observed(file(tmp_path, gap), Layout())
+    twice = POWER.replace("2024-01-01 03:00", "2024-01-01 02:00")
+    with pytest.raises(UserError, match=r"but .* between 2024-01-01 02:00:00 and 2024-01-01 02:00:00"):
+        load_observed(file(tmp_path, twice), Layout())
+    with pytest.raises(UserError, match="holds no dates"):
+        load_observed(file(tmp_path, POWER.replace("2024-01-01 00:00", "noon")), Layout())
