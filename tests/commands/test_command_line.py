@@ -1,5 +1,6 @@
 """What a person meets at the command line: help, results, and one clear line for each mistake."""
 
+import io
 import json
 import math
 from pathlib import Path
@@ -188,3 +189,20 @@ def test_texts_branch_from_the_state_of_a_prompt(run: Path, tmp_path: Path, caps
     assert written("--prompt", "3 sheep", "--tokens", "0", "--save-state", state) == "3 sheep"
     assert "3 sheep" + written("--prompt", " jump", "--state", state) == whole
     assert main(["score", str(run), "--text", " jump", "--state", state]) == 0
+
+
+def test_a_text_is_streamed_line_by_line(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("3 sheep\njumped over\n"))
+    capsys.readouterr()
+    # The tokenizer of this run has no newline: the first line says so.
+    assert main(["stream", str(run)]) == 2
+    assert "line 1: " in capsys.readouterr().err
+    monkeypatch.setattr("sys.stdin", io.StringIO("3 sheep jumped"))
+    assert main(["stream", str(run)]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert main(["score", str(run), "--text", "3 sheep jumped"]) == 0
+    total = float(capsys.readouterr().out.split("\t")[0])
+    assert answer["log_probability"] == pytest.approx(total, abs=1e-2)
+    assert len(answer["likely"]) == 5 and sum(answer["likely"].values()) < 1

@@ -16,3 +16,6 @@ def test_examples() -> None:
     assert (found["low"] <= found["high"]).all()
     assert abs(found["middle"] - found["y"][576:]).mean() < 10
     assert found["paths"].shape == (5, 1, 12)
+    assert (found["again"].predict(found["X"]) == found["labels"]).all()
+    assert found["answer"].mean.shape == (1, 12) and found["answer"].quantiles.shape == (1, 3, 12)
+    assert found["surprise"] > 3 > found["answer"].score

@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": "measure it on held-out text:        minrnn evaluate runs/s",
     "score": 'say how likely a text is to it:     minrnn score runs/s --text "To be, or not to be"',
     "predict": "answer for time series of a file:  minrnn predict runs/g --data new.csv --out answers.csv",
+    "stream": "answer each line of stdin at once: tail -f load.log | minrnn stream runs/load",
     "bench": "time layers side by side:           minrnn bench layers",
     "reproduce": "settle a claim of the paper:       minrnn reproduce selective-copy --scale smoke",
     "demo": "all of it in two minutes:           minrnn demo",

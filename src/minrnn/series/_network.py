@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -7,6 +9,16 @@ from torch import Tensor, nn
 from ..fused import Linear
 from ..mixers import exempt_from_weight_decay
 from ..models import Norm, Stack
+from ..models._stack import StackState
+
+
+class SeriesState(NamedTuple):
+    """What is kept of the steps that were read."""
+
+    stack: StackState
+    steps: Tensor  # how many, (B, 1)
+    total: Tensor  # over time of what the norm gave, (B, D)
+    highest: Tensor  # over time, (B, D)
 
 
 class SeriesNetwork(nn.Module):
@@ -63,8 +75,32 @@ class SeriesNetwork(nn.Module):
         inside = (torch.arange(x.shape[1], device=x.device) < lengths[:, None])[:, :, None]
         mean = (y * inside).sum(dim=1) / lengths[:, None]
         highest = y.masked_fill(~inside, -torch.inf).amax(dim=1)
+        return self._answer(mean, highest)
+
+    def _answer(self, mean: Tensor, highest: Tensor) -> Tensor:
+        """(B, directions * D) each -> (B, K)"""
         pooled = torch.cat([mean, highest], dim=-1)
         return self.head(F.dropout(pooled, self.dropout, self.training))  # type: ignore[no-any-return]
+
+    def step(self, x: Tensor, read: SeriesState) -> tuple[Tensor, SeriesState]:
+        """The answer to a series so far, after one step more: x (B, 1, C) -> y (B, K), state. One direction only."""
+        (stack,) = self.stacks
+        y, state = stack(self.enter(x), read.stack)
+        y = self.norm(y)[:, 0]  # (B, D)
+        steps, total = read.steps + 1, read.total + y
+        highest = torch.where(read.steps == 0, y, torch.maximum(read.highest, y))
+        return self._answer(total / steps, highest), SeriesState(state, steps, total, highest)
+
+    def initial_state(self, batch_size: int) -> SeriesState:
+        """Before the first step, for B = batch_size."""
+        nothing = self.head.weight.new_zeros(batch_size, self.head.in_features // 2)
+        (stack,) = self.stacks
+        return SeriesState(
+            stack.initial_state(batch_size),  # type: ignore[operator]
+            torch.zeros(batch_size, 1, dtype=torch.int64, device=nothing.device),
+            nothing,
+            nothing,
+        )
 
 
 def turned(x: Tensor, lengths: Tensor) -> Tensor:

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
+from torch.utils._pytree import tree_map
 
 from minrnn.data import Tokenizer
 from minrnn.errors import UserError
 from minrnn.models import LanguageModel
 from minrnn.models._stack import StackState
 
-from ._checkpoint import load_tensors, save_tensors
-from ._folder import RunFolder
 from ._run import Run
+from ._state_file import load_tree, save_tree
 
 CHUNK = 4096  # tokens read at once; the state is carried
 
@@ -85,9 +82,7 @@ def read(model: LanguageModel, tokenizer: Tokenizer, text: str, after: TextState
         raise UserError("the text to read is empty; expected one character or more")
     model.eval()
     device = next(model.parameters()).device
-    if after is None:
-        logits, state = model(torch.from_numpy(beginning(tokenizer).astype(np.int64))[None].to(device))
-        after = TextState(state, logits[:, -1])
+    after = after or start_of_text(model, tokenizer)
     tokens = tokenizer.encode(text).astype(np.int64)
     state, expected = after.state, after.logits[:, None]  # (1, 1, V)
     surprise, total = [], torch.zeros(model.config.width, dtype=torch.float64, device=device)
@@ -107,6 +102,14 @@ def read(model: LanguageModel, tokenizer: Tokenizer, text: str, after: TextState
     )
 
 
+@torch.inference_mode()
+def start_of_text(model: LanguageModel, tokenizer: Tokenizer) -> TextState:
+    """Where a text begins."""
+    device = next(model.parameters()).device
+    logits, state = model(torch.from_numpy(beginning(tokenizer).astype(np.int64))[None].to(device))
+    return TextState(state, logits[:, -1])
+
+
 def beginning(tokenizer: Tokenizer) -> np.ndarray:
     """What stands before a text: a newline; the first token where the tokenizer has none."""
     try:
@@ -120,27 +123,11 @@ def save_state(path: str | os.PathLike[str], state: TextState, run: Run) -> None
 
     Raises UserError where the file cannot be written.
     """
-    leaves = tree_flatten((state.state, state.logits))[0]
-    save_tensors(Path(path), {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}, {"run": _digest(run)})
+    save_tree(path, (state.state, state.logits), run.folder)
 
 
 def load_state(path: str | os.PathLike[str], run: Run) -> TextState:
     """The state in a file. Raises UserError where it is missing, damaged, or of another run."""
     weight = run.model.head.weight
-    leaves, form = tree_flatten((run.model.initial_state(1), weight.new_zeros(1, len(weight))))
-    expected = {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}
-    tensors, facts = load_tensors(Path(path), expected, "the run")
-    if facts.get("run") != _digest(run):
-        raise UserError(f"{path} is the state of another run, or from before this one went on; make it anew")
-    found = [tensors[str(at)].to(leaf) for at, leaf in enumerate(leaves)]
-    return TextState(*tree_unflatten(found, form))
-
-
-def _widened(leaf: Tensor) -> Tensor:
-    return leaf.float() if leaf.is_floating_point() else leaf
-
-
-def _digest(run: Run) -> str:
-    """Of the weights."""
-    with RunFolder(run.folder).best.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    like = (run.model.initial_state(1), weight.new_zeros(1, len(weight)))
+    return TextState(*load_tree(path, like, run.folder))

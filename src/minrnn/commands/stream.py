@@ -1,0 +1,83 @@
+"""minrnn stream"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from minrnn.errors import UserError
+
+from ._parse import parse
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """Answer each line of standard input at once, in a line of JSON on standard output.
+
+    Example:  tail -f load.log | minrnn stream runs/load --state load.safetensors
+
+    For a run on series a line has the values of one step, one for each channel, with commas or spaces between them
+    (nan where one is missing). For a run on text a line is the next line of the text.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run folder that minrnn train wrote."""
+    state: str = ""
+    """File of the state: gone on from if it is there, and written when the input ends or a signal comes."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Answer until the input ends."""
+    options = parse(StreamOptions, "stream", arguments)
+
+    from minrnn.streaming import stream
+    from minrnn.training._folder import is_of_series
+
+    answers = stream(options.run)
+    if options.state and Path(options.state).exists():
+        answers.restore(options.state)
+    series = is_of_series(options.run)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        for number, line in enumerate(sys.stdin, 1):
+            try:
+                answer = answers.push(_values(line) if series else line)
+            except ValueError as error:
+                raise UserError(f"line {number}: {error}") from None
+            print(json.dumps(_plain(answer._asdict()), ensure_ascii=False), flush=True)
+    finally:
+        if options.state:
+            answers.save(options.state)
+    return 0
+
+
+def _end(number: int, frame: object) -> None:
+    """Leave through `finally`, as Ctrl-C does."""
+    raise SystemExit(128 + number)
+
+
+def _values(line: str) -> list[float]:
+    words = line.replace(",", " ").split()
+    try:
+        return [float(word) for word in words]
+    except ValueError:
+        raise ValueError(f"{line.strip()!r} are no numbers; expected one for each channel, nan if missing") from None
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it."""
+    if isinstance(value, dict):
+        return {str(key): _plain(one) for key, one in value.items()}
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list):
+        return [_plain(one) for one in value]
+    return float(f"{value:.6g}") if isinstance(value, float) and math.isfinite(value) else value

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Generic, Protocol, TypeVar
+
+from minrnn.errors import UserError
+
+from ..training._folder import is_of_series
+from ..training._state_file import load_tree, save_tree
+
+Value = TypeVar("Value", contravariant=True)
+Answer = TypeVar("Answer", covariant=True)
+
+
+class Reader(Protocol[Value, Answer]):
+    """What a run makes of one value after another."""
+
+    state: Any
+    """Everything that is kept of the values: a tree of tensors."""
+
+    def initial(self) -> Any:
+        """The state before the first value."""
+
+    def push(self, value: Value) -> Answer:
+        """Take one value into the state, and answer."""
+
+
+class Stream(Generic[Value, Answer]):
+    """Takes one value at a time and answers at once (see `stream`)."""
+
+    def __init__(self, folder: Path, reader: Reader[Value, Answer]) -> None:
+        self.folder, self._reader = folder, reader
+        self.reset()
+
+    def push(self, value: Value) -> Answer:
+        """Answer to one value more. Raises ValueError for a value of another kind, which leaves the state as it was."""
+        return self._reader.push(value)
+
+    def reset(self) -> None:
+        """Begin anew."""
+        self._reader.state = self._reader.initial()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Keep the state in a file (safetensors). Raises UserError where it cannot be written."""
+        save_tree(path, self._reader.state, self.folder)
+
+    def restore(self, path: str | os.PathLike[str]) -> Stream[Value, Answer]:
+        """Go on from a state that `save` wrote. Raises UserError for a missing, damaged or foreign file."""
+        self._reader.state = load_tree(path, self._reader.initial(), self.folder)
+        return self
+
+
+def stream(run: str | os.PathLike[str]) -> Stream[Any, Any]:
+    """A stream of answers from a run folder.
+
+    What `push` takes and gives depends on what the run was trained for:
+
+    - classify, regress: the C values of one step, NaN where one is missing -> `Label(answer, probabilities)`, of the
+      series so far. The run must read from the start alone (`--one-direction`, `bidirectional=False`).
+    - forecast: the C values of one step -> `Forecast(mean, quantiles, score)`: the next N steps from the last K, and
+      how far the value that came lies from what was forecast for it.
+    - text: a piece of text -> `Next(log_probability, likely)`: how likely the piece was, and the likeliest next tokens.
+
+    Time and memory of a push do not depend on how many came before, but for text and attention without a window.
+
+    Args:
+        run: folder that `minrnn train` wrote, or `save_estimator`.
+
+    Raises:
+        UserError: no such run, or one that cannot be read step by step.
+
+    Example: `stream("runs/gestures").push([0.1, 0.3]).answer`
+    """
+    folder = Path(run)
+    if not is_of_series(str(folder)):
+        from ..training import load_run
+        from ._text import TextReader
+
+        return Stream(folder, TextReader(load_run(folder)))
+    try:
+        from ..series import MinRNNForecaster, load_estimator
+    except ImportError as error:
+        raise UserError(str(error)) from None
+    from ._series import ForecastReader, LabelReader
+
+    estimator = load_estimator(folder)
+    if isinstance(estimator, MinRNNForecaster):
+        return Stream(folder, ForecastReader(estimator))
+    return Stream(folder, LabelReader(estimator))

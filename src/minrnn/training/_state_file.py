@@ -1,0 +1,43 @@
+"""Recurrent states in files: any tree of tensors, for one run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+from torch.utils._pytree import tree_flatten, tree_unflatten
+
+from minrnn.errors import UserError
+
+from ._checkpoint import load_tensors, save_tensors
+from ._folder import RunFolder
+
+
+def save_tree(path: str | os.PathLike[str], tree: Any, folder: Path) -> None:
+    """Keep the tensors of a `tree`, all finite, beside the name of the run's weights. Raises UserError."""
+    leaves = tree_flatten(tree)[0]
+    save_tensors(Path(path), {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}, {"run": _digest(folder)})
+
+
+def load_tree(path: str | os.PathLike[str], like: Any, folder: Path) -> Any:
+    """A tree as `like`, which a size of 0 leaves open. Raises UserError for a missing, damaged or foreign file."""
+    leaves, form = tree_flatten(like)
+    expected = {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}
+    tensors, facts = load_tensors(Path(path), expected, "the run")
+    if facts.get("run") != _digest(folder):
+        raise UserError(f"{path} is the state of another run, or from before this one went on; make it anew")
+    return tree_unflatten([tensors[str(at)].to(leaf) for at, leaf in enumerate(leaves)], form)
+
+
+def _widened(leaf: Tensor) -> Tensor:
+    """As precise in the file, whatever precision a run is loaded in."""
+    return leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
+
+
+def _digest(folder: Path) -> str:
+    """Of the weights."""
+    with RunFolder(folder).best.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
