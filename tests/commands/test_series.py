@@ -98,6 +98,11 @@ def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--held-out", "1", "--out", "{}/a"], "--held-out"),
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--horizon", "900", "--out", "{}/a"], "horizon of"),
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--mixer", "gro", "--out", "{}/a"], "gro"),
+        (
+            ["train", "--task", "classify", "--data", "{}/power.csv", "--ignore", "x", "--out", "{}/a"],
+            "--ignore x is no",
+        ),
+        (["train", "--task", "regress", "--data", "{}/gaits.csv", "--target", "a", "b", "--out", "{}/a"], "2 columns"),
         (["train", "--task", "classify", "--data", "{}/gaits.csv", "--out", "{}/run"], "holds a run already"),
         (["evaluate", "{}/run", "--data", "{}/power.csv"], "--target gait is no column"),
         (["predict", "{}/run", "--data", "{}/gaits.csv", "--out", "{}/a.doc"], "expected a .csv or a .parquet"),
@@ -155,3 +160,17 @@ def test_a_run_ended_early_is_kept(folder: Path, tmp_path: Path, monkeypatch: py
     assert run("train", "--task=classify", "--data", folder / "gaits.csv", *words) == 130
     loaded = load_estimator(tmp_path / "run")
     assert isinstance(loaded, MinRNNClassifier) and loaded.updates_ == 6
+
+
+def test_a_file_that_has_changed_has_no_held_out_part(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = tmp_path / "gaits.csv"
+    data.write_bytes((folder / "gaits.csv").read_bytes())
+    words = ["--series=id", "--time=t", "--target=gait", "--ignore=pace", f"--out={tmp_path / 'run'}", *SMALL[:-4]]
+    assert run("train", "--task=classify", "--data", data, *words, "--steps=2", "--threads=1") == 0
+    data.write_text(data.read_text() + "s0,99,1.0,1.0,slow,10\n")
+    assert run("evaluate", tmp_path / "run") == 2
+    assert "has changed since" in capsys.readouterr().err
+    assert run("evaluate", tmp_path / "run", "--split", "all") == 0
+    assert run("evaluate", tmp_path / "run", "--data", data) == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -163,6 +164,7 @@ def train(task: str, arguments: Sequence[str]) -> int:
     from .train import stop_signals
 
     data = opened(task, options.data, _noted(options))
+    data.noted["sha256"] = _digest(options.data)
     print(data.summary, flush=True)
     estimator = data.estimator(_parameters(options))
     with stop_signals() as received, stopping(lambda: bool(received)), one_line():
@@ -172,7 +174,8 @@ def train(task: str, arguments: Sequence[str]) -> int:
         print("stopped early; the run holds what was learned until then", file=sys.stderr)
         return 128 + received[0]
     if options.held_out:
-        print(f"held out: {data.figures(estimator, 'val').line}")
+        with one_line():
+            print(f"held out: {data.figures(estimator, 'val').line}")
     print(f"it is in {options.out}; next: minrnn evaluate {options.out}")
     return 0
 
@@ -184,6 +187,11 @@ def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str
     estimator, data = _run(folder, source)
     if source:
         split = "all"
+    elif split != "all" and data.noted.get("sha256") != _digest(data.noted["data"]):
+        raise UserError(
+            f"{data.noted['data']} has changed since {folder} was trained on it, so that what was held out is not "
+            "known; put the original back, or give it as --data to measure on all of it"
+        )
     elif split == "val" and not data.noted["held_out"]:
         raise UserError(f"{folder} was trained on all of its data; give other --data, or --split all")
     with one_line():
@@ -232,10 +240,16 @@ def _run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, Seri
     noted = dict.fromkeys(("series", "time", "target"), "") | {"held_out": 0.0, "seed": 0, "data": ""} | (noted or {})
     if not (source or noted["data"]):
         raise UserError(f"{folder} does not say what it was trained on; give --data")
+    noted["ignore_absent"] = True  # they are left out in any case
     if not labels:
         noted["ignore"] = [*noted.get("ignore", ()), noted["target"]]
         noted["target"] = ""
     return estimator, opened(task, source or noted["data"], noted)
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _noted(options: SeriesOptions) -> dict[str, Any]:
@@ -244,6 +258,8 @@ def _noted(options: SeriesOptions) -> dict[str, Any]:
     noted = {name: getattr(options, name) for name in names} | {"data": str(Path(options.data).absolute())}
     if isinstance(options, ForecastOptions):
         return noted | {"channels": options.target, "known": options.known}
+    if len(options.target) > 1:
+        raise UserError(f"--target names {len(options.target)} columns; expected the one of the labels")
     return noted | {"target": options.target[0] if options.target else ""}
 
 

@@ -82,7 +82,7 @@ class _Labelled:
     def __init__(self, source: str, noted: dict[str, Any]) -> None:
         from minrnn.data._series import Layout, load_labelled
 
-        names = ("target", "channels", "series", "time", "ignore")
+        names = ("target", "channels", "series", "time", "ignore", "ignore_absent")
         layout = Layout(**{name: noted[name] for name in names if name in noted})
         self.source = source
         self.data = load_labelled(source, layout, self.kind)
@@ -250,7 +250,7 @@ class Forecasts:
     def __init__(self, source: str, noted: dict[str, Any]) -> None:
         from minrnn.data._series import Layout, load_observed
 
-        names = ("channels", "series", "time", "known", "ignore")
+        names = ("channels", "series", "time", "known", "ignore", "ignore_absent")
         self.data = load_observed(source, Layout(**{name: noted[name] for name in names if name in noted}))
         self.noted = noted | {"channels": self.data.channels}
         self.summary = f"{source}: {self.data}"

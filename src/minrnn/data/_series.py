@@ -33,6 +33,7 @@ class Layout:
             continued, the first column where it holds dates.
         known: columns that are known in advance.
         ignore: columns to leave out.
+        ignore_absent: whether some of these may be missing.
     """
 
     target: str = ""
@@ -41,6 +42,15 @@ class Layout:
     time: str = ""
     known: Sequence[str] = ()
     ignore: Sequence[str] = ()
+    ignore_absent: bool = False
+
+    def table(self, path: Path) -> pd.DataFrame:
+        """What is not left out of the table in a file."""
+        table = read_table(path)
+        if not self.ignore_absent:
+            for name in self.ignore:
+                column(table, name, path, "--ignore")
+        return table.drop(columns=list(self.ignore), errors="ignore")
 
 
 @dataclass(frozen=True)
@@ -142,7 +152,7 @@ def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
         series, y = _ts(path)
         found = Labelled(_counted(series), series, _counted(series[0]), y)
     else:
-        table = read_table(path).drop(columns=list(layout.ignore), errors="ignore")
+        table = layout.table(path)
         target = _target_of(table, layout, path)
         if layout.series:
             found = _from_steps(table, target, layout, path)
@@ -184,7 +194,7 @@ def load_observed(source: str, layout: Layout) -> Observed:
     if path.suffix == ".ts":
         series, _ = _ts(path)
         return Observed(_counted(series), series, _counted(series[0]), None, [], [Clock(None, None) for _ in series])
-    return _continued(read_table(path).drop(columns=list(layout.ignore), errors="ignore"), layout, path)
+    return _continued(layout.table(path), layout, path)
 
 
 def _continued(table: pd.DataFrame, layout: Layout, path: Path) -> Observed:

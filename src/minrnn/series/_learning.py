@@ -72,7 +72,7 @@ def learn(
     """
     optimizer = build_optimizer(network, plan) if optimizer is None else optimizer
     random = torch.Generator().manual_seed(plan.seed)
-    show = display() if verbose else None
+    show = display("values") if verbose else None
     best, best_weights, waited = float("inf"), None, 0
     every = max(1, plan.steps // plan.evaluations)
     curve: list[dict[str, float]] = []

@@ -16,7 +16,7 @@ class Display(Protocol):
         """Something worth a line of its own."""
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
-        """Update `step` of `steps` (0: not known yet) is done: its loss, tokens a second, and the seconds left."""
+        """Update `step` of `steps` (0: not known yet) is done: its loss, tokens (values) a second, the seconds left."""
 
     def busy(self, doing: str) -> None:
         """Something other than a step is under way."""
@@ -40,7 +40,8 @@ class Silent:
 class Lines:
     """Plain lines, for a file or a pipe."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
+        self._unit = unit
         self._last = time.monotonic()
 
     def say(self, text: str) -> None:
@@ -48,7 +49,7 @@ class Lines:
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
         if self._due() or step == steps:
-            self.say(f"step {step}/{steps or '?'}  loss {loss:.4f}  {rate:,.0f} tokens/s  {clock(left)} left")
+            self.say(f"step {step}/{steps or '?'}  loss {loss:.4f}  {rate:,.0f} {self._unit}/s  {clock(left)} left")
 
     def busy(self, doing: str) -> None:
         if self._due():
@@ -67,7 +68,7 @@ class Lines:
 class Bar:
     """A progress bar that moves on its own, so that a long step is not a dead terminal."""
 
-    def __init__(self) -> None:
+    def __init__(self, unit: str) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
@@ -77,6 +78,7 @@ class Bar:
             BarColumn(bar_width=None),
             TextColumn("{task.fields[figures]}"),
         )
+        self._unit = unit
         self._bar: Any = Progress(*columns, console=Console(stderr=True), expand=True)
         self._task = self._bar.add_task("starting", total=None, figures="")
         self._bar.start()
@@ -85,7 +87,7 @@ class Bar:
         self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
-        figures = f"step {step}/{steps or '?'}  loss {loss:.3f}  {rate:,.0f} tokens/s  {clock(left)} left"
+        figures = f"step {step}/{steps or '?'}  loss {loss:.3f}  {rate:,.0f} {self._unit}/s  {clock(left)} left"
         self._bar.update(self._task, description="training", total=steps or None, completed=step, figures=figures)
 
     def busy(self, doing: str) -> None:
@@ -95,9 +97,9 @@ class Bar:
         self._bar.stop()
 
 
-def display() -> Display:
-    """The display that suits this process's stderr."""
-    return Bar() if sys.stderr.isatty() else Lines()
+def display(unit: str = "tokens") -> Display:
+    """The display that suits this process's stderr, and counts what is learned from in some `unit`."""
+    return Bar(unit) if sys.stderr.isatty() else Lines(unit)
 
 
 def clock(seconds: float | None) -> str:
