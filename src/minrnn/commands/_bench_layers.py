@@ -13,7 +13,7 @@ import torch
 
 from minrnn.errors import UserError
 from minrnn.timing import environment, in_new_process, interleaved_medians, peak_extra_bytes
-from minrnn.training._files import replacing, write_json
+from minrnn.training._files import write_json, write_picture
 from minrnn.training._progress import display
 
 from ._contestants import FLOORS, Contestant, contestants
@@ -174,8 +174,7 @@ def draw(sweep: list[dict[str, Any]], path: Path) -> None:
     axes.set_xticks(lengths, [f"{length:,}" for length in lengths])
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, ncols=2)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    write_picture(path, figure, dpi=120)
 
 
 def _memory_of(name: str, B: int, T: int, H: int, dtype: torch.dtype, peers: bool) -> int | None:

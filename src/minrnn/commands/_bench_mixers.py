@@ -22,7 +22,7 @@ from minrnn.models import parse_pattern
 from minrnn.recurrence import backend
 from minrnn.timing import environment, interleaved_medians
 from minrnn.training._allocator import keep_freed_memory
-from minrnn.training._files import replacing, write_json
+from minrnn.training._files import write_json, write_picture
 from minrnn.training._progress import display
 
 from ._bench_layers import parse_size
@@ -368,5 +368,4 @@ def draw(record: dict[str, Any], path: Path) -> None:
         curves.set_xticks(swept, [f"{T:,}" for T in swept])
     curves.grid(alpha=0.3)
     figure.legend(loc="outside right center", fontsize=8)
-    with replacing(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=110)
+    write_picture(path, figure, dpi=110)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import sys
 from collections.abc import Sequence
@@ -69,7 +68,17 @@ class SeriesOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassifyOptions(SeriesOptions):
+class LabelOptions(SeriesOptions):
+    """What the tasks with a label for each series have."""
+
+    steps: int | None = None
+    """Updates; by default 40 times the square root of the number of series, and 800 at least."""
+    one_direction: bool = False
+    """Read each series from its start alone, not from both ends."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifyOptions(LabelOptions):
     """Learn which class a time series is of, and write a run folder.
 
     Example:  minrnn train --task classify --data gestures.csv --target gesture --out runs/gestures
@@ -79,16 +88,12 @@ class ClassifyOptions(SeriesOptions):
 
     task: Literal["classify"] = "classify"
     """classify, regress, forecast, or language (the default: minrnn train --help)."""
-    steps: int | None = None
-    """Updates; by default 40 times the square root of the number of series, and 800 at least."""
     balanced: bool = False
     """Let each class count the same, however many series it has."""
-    one_direction: bool = False
-    """Read each series from its start alone, not from both ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressOptions(SeriesOptions):
+class RegressOptions(LabelOptions):
     """Learn which number belongs to a time series, and write a run folder.
 
     Example:  minrnn train --task regress --data engines.csv --target wear --out runs/engines
@@ -96,10 +101,6 @@ class RegressOptions(SeriesOptions):
 
     task: Literal["regress"] = "regress"
     """classify, regress, forecast, or language (the default: minrnn train --help)."""
-    steps: int | None = None
-    """Updates; by default 40 times the square root of the number of series, and 800 at least."""
-    one_direction: bool = False
-    """Read each series from its start alone, not from both ends."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,19 +155,20 @@ def train(task: str, arguments: Sequence[str]) -> int:
         raise UserError(f"--task is {task}; expected language, {', '.join(OPTIONS)}")
     options = parse(OPTIONS[task], "train", arguments)
 
+    from minrnn.training._files import file_digest
     from minrnn.training._folder import RunFolder
 
     RunFolder(Path(options.out)).is_free(options.overwrite)
 
     from minrnn.series._learning import stopping
-    from minrnn.series._saving import save_estimator
+    from minrnn.series._saving import TASKS, save_estimator
 
     from .train import stop_signals
 
     data = opened(task, options.data, _noted(options))
-    data.noted["sha256"] = _digest(options.data)
+    data.noted["sha256"] = file_digest(Path(options.data))
     print(data.summary, flush=True)
-    estimator = data.estimator(_parameters(options))
+    estimator = TASKS[task](**_parameters(options))
     with stop_signals() as received, stopping(lambda: bool(received)), one_line():
         data.fit(estimator)
     save_estimator(estimator, options.out, overwrite=options.overwrite, data=data.noted)
@@ -182,12 +184,12 @@ def train(task: str, arguments: Sequence[str]) -> int:
 
 def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str) -> int:
     """Print how good a run is on the part of its data that it was not trained on, or on another file."""
-    from minrnn.training._files import replacing
+    from minrnn.training._files import file_digest, write_picture
 
     estimator, data = _run(folder, source)
     if source:
         split = "all"
-    elif split != "all" and data.noted.get("sha256") != _digest(data.noted["data"]):
+    elif split != "all" and data.noted.get("sha256") != file_digest(Path(data.noted["data"])):
         raise UserError(
             f"{data.noted['data']} has changed since {folder} was trained on it, so that what was held out is not "
             "known; put the original back, or give it as --data to measure on all of it"
@@ -202,8 +204,7 @@ def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str
 
         figure = Figure(figsize=(8, 4.5), layout="constrained", dpi=120)
         figures.draw(figure)
-        with replacing(Path(picture)) as temporary:
-            figure.savefig(temporary, format="png")
+        write_picture(Path(picture), figure)
     return 0
 
 
@@ -231,11 +232,10 @@ def predict(folder: str, source: str, out: str) -> int:
 
 def _run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, SeriesTask]:
     """A run's estimator, and the data it was trained on or other data of the same kind."""
-    from minrnn.series._saving import TASKS, load_estimator
+    from minrnn.series._saving import load_estimator, task_of
     from minrnn.training._folder import RunFolder, read_config
 
     estimator = load_estimator(folder)
-    task = next(name for name, kind in TASKS.items() if isinstance(estimator, kind))
     noted = read_config(RunFolder(Path(folder))).get("data")
     noted = dict.fromkeys(("series", "time", "target"), "") | {"held_out": 0.0, "seed": 0, "data": ""} | (noted or {})
     if not (source or noted["data"]):
@@ -244,12 +244,7 @@ def _run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, Seri
     if not labels:
         noted["ignore"] = [*noted.get("ignore", ()), noted["target"]]
         noted["target"] = ""
-    return estimator, opened(task, source or noted["data"], noted)
-
-
-def _digest(path: str) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return estimator, opened(task_of(estimator), source or noted["data"], noted)
 
 
 def _noted(options: SeriesOptions) -> dict[str, Any]:

@@ -38,9 +38,6 @@ class SeriesTask(Protocol):
     summary: str
     """What was understood of the file."""
 
-    def estimator(self, parameters: dict[str, Any]) -> Any:
-        """A fresh one."""
-
     def fit(self, estimator: Any) -> None:
         """Learn from what is not held out."""
 
@@ -96,8 +93,7 @@ class _Labelled:
         return self.data.y
 
     def fit(self, estimator: Any) -> None:
-        rows = self.rows("train" if self.noted["held_out"] else "all")
-        estimator.fit([self.data.series[row] for row in rows], self.y[rows])
+        estimator.fit(*self.part("train"))
 
     def rows(self, split: Split) -> np.ndarray:
         """Of the series of a split; each class is held out in proportion where it has enough of them."""
@@ -121,7 +117,8 @@ class _Labelled:
     def strata(self) -> np.ndarray | None:
         return None
 
-    def asked(self, estimator: Any, split: Split) -> tuple[list[np.ndarray], np.ndarray]:
+    def part(self, split: Split) -> tuple[list[np.ndarray], np.ndarray]:
+        """The series of a split, and their labels."""
         rows = self.rows(split)
         return [self.data.series[row] for row in rows], self.y[rows]
 
@@ -138,11 +135,6 @@ class Classes(_Labelled):
             shown = ", ".join(f"{label} {count:,}" for label, count in zip(labels[:10], counts[:10], strict=True))
             self.summary += f"; {len(labels)} classes: {shown}" + (", ..." if len(labels) > 10 else "")
 
-    def estimator(self, parameters: dict[str, Any]) -> Any:
-        from minrnn.series import MinRNNClassifier
-
-        return MinRNNClassifier(**parameters)
-
     def strata(self) -> np.ndarray | None:
         return self.y
 
@@ -150,7 +142,7 @@ class Classes(_Labelled):
         import numpy as np
         from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
 
-        X, y = self.asked(estimator, split)
+        X, y = self.part(split)
         classes = estimator.classes_
         if len(unseen := np.setdiff1d(y, classes)):
             raise UserError(f"{self.source} has the class {unseen[0]}, which the run has not seen; it knows {classes}")
@@ -206,15 +198,10 @@ class Numbers(_Labelled):
             y = self.data.y
             self.summary += f"; labels from {y.min():g} to {y.max():g}, {y.mean():g} in the mean"
 
-    def estimator(self, parameters: dict[str, Any]) -> Any:
-        from minrnn.series import MinRNNRegressor
-
-        return MinRNNRegressor(**parameters)
-
     def figures(self, estimator: Any, split: Split) -> Figures:
         import numpy as np
 
-        X, y = self.asked(estimator, split)
+        X, y = self.part(split)
         answers = estimator.predict(X)
         rmse = float(np.sqrt(np.mean((answers - y) ** 2)))
         values = {
@@ -254,11 +241,6 @@ class Forecasts:
         self.data = load_observed(source, Layout(**{name: noted[name] for name in names if name in noted}))
         self.noted = noted | {"channels": self.data.channels}
         self.summary = f"{source}: {self.data}"
-
-    def estimator(self, parameters: dict[str, Any]) -> Any:
-        from minrnn.series import MinRNNForecaster
-
-        return MinRNNForecaster(**parameters)
 
     def fit(self, estimator: Any) -> None:
         ends = [self._cut(one) for one in self.data.series]

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Annotated, Literal
 
 import tyro
@@ -17,6 +15,7 @@ from minrnn.errors import UserError
 from minrnn.reproduce import FOLDER, load, names
 
 from ._parse import parse
+from ._signals import end_on_sigterm
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
     failures = []
-    signal.signal(signal.SIGTERM, _end)
+    end_on_sigterm()  # the workers end too, and what is finished is kept
     show = display()
     try:
         for experiment in experiments:
@@ -93,11 +92,6 @@ def main(arguments: Sequence[str]) -> int:
     if failures:
         raise UserError(f"{len(failures)} of {len(experiments)} experiments failed: {failures[0]}")
     return 0
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    """Leave as Ctrl-C does: the workers end too, and what is finished is kept."""
-    raise SystemExit(128 + number)
 
 
 def _collect(folder: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import tyro
 from minrnn.errors import UserError
 
 from ._parse import parse
+from ._signals import end_on_sigterm
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.state and Path(options.state).exists():
         answers.restore(options.state)
     series = is_of_series(options.run)
-    signal.signal(signal.SIGTERM, _end)
+    end_on_sigterm()
     try:
         for number, line in enumerate(sys.stdin, 1):
             try:
@@ -57,11 +57,6 @@ def main(arguments: Sequence[str]) -> int:
         if options.state:
             answers.save(options.state)
     return 0
-
-
-def _end(number: int, frame: object) -> None:
-    """Leave through `finally`, as Ctrl-C does."""
-    raise SystemExit(128 + number)
 
 
 def _values(line: str) -> list[float]:

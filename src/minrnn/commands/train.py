@@ -49,11 +49,12 @@ class ResumeOptions:
 
 def main(arguments: Sequence[str]) -> int:
     """Train, and say on stdout how good the model is; 130 or 143 where a signal stopped it."""
-    if (task := _task(arguments)) != "language":
+    task, others = _task(arguments)
+    if task != "language":
         from ._series import train as train_series
 
         return train_series(task, arguments)
-    arguments = _without_task(arguments)
+    arguments = others
     folder, work = (
         _resume(arguments) if any(word.split("=")[0] == "--resume" for word in arguments) else _train(arguments)
     )
@@ -67,21 +68,15 @@ def main(arguments: Sequence[str]) -> int:
     return code
 
 
-def _task(arguments: Sequence[str]) -> str:
-    """What --task says, language where it does not."""
-    for at, word in enumerate(arguments):
-        name, _, value = word.partition("=")
+def _task(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """What --task says, language where it does not, and the other words."""
+    words = list(arguments)
+    for at, word in enumerate(words):
+        name, equals, value = word.partition("=")
         if name == "--task":
-            return value or next(iter(arguments[at + 1 :]), "")
-    return "language"
-
-
-def _without_task(arguments: Sequence[str]) -> list[str]:
-    words = [word for word in arguments if word != "--task=language"]
-    if "--task" in words:
-        at = words.index("--task")
-        del words[at : at + 2]
-    return words
+            end = at + (1 if equals else 2)
+            return value or "".join(words[at + 1 : end]), words[:at] + words[end:]
+    return "language", words
 
 
 def _train(arguments: Sequence[str]) -> tuple[str, Work]:

@@ -13,7 +13,7 @@ import numpy as np
 
 from minrnn.errors import UserError
 
-from ._tables import READERS, column, numbers, read_table
+from ._tables import READERS, column, kind_of_table, numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,9 +141,7 @@ def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
     """
     path = _path(source)
     if path.suffix == ".npz":
-        arrays = _arrays(path)
-        if "X" not in arrays:
-            raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; expected X and y")
+        arrays = _arrays(path, "X", "X and y")
         series, y = _as_series(arrays["X"], path, "X"), arrays.get("y")
         if y is not None and y.shape != (len(series),):
             raise UserError(f"y in {path} has shape {y.shape}; expected ({len(series)},), a label for each series")
@@ -160,7 +158,7 @@ def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
             steps = [name for name in table.columns if name != target]
             if not steps:
                 raise UserError(f"{path} has no columns beside {target}; expected one for each step of a series")
-            rows = np.stack([numbers(table, name, path).to_numpy() for name in steps], axis=1)
+            rows = _stacked(table, steps, path).T
             found = Labelled(_counted(rows), [_without_end(row[None]) for row in rows], ["1"], _labels(table, target))
     if found.y is not None and kind == "numbers":
         try:
@@ -182,9 +180,7 @@ def load_observed(source: str, layout: Layout) -> Observed:
     """
     path = _path(source)
     if path.suffix == ".npz":
-        arrays = _arrays(path)
-        if "y" not in arrays:
-            raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; expected y, and perhaps exog")
+        arrays = _arrays(path, "y", "y, and perhaps exog")
         y = np.atleast_2d(arrays["y"])
         if y.ndim != 2 or 0 in y.shape or y.dtype.kind not in "iuf":
             raise UserError(f"y in {path} has shape {y.shape} and type {y.dtype}; expected numbers (channels, steps)")
@@ -211,13 +207,13 @@ def _continued(table: pd.DataFrame, layout: Layout, path: Path) -> Observed:
     for name, rows in _groups(table, layout, path):
         if time:
             rows = rows.assign(**{time: _times(column(rows, time, path, "--time"), path)})
-        values = np.stack([numbers(rows, one, path).to_numpy() for one in channels])  # (C, T + ahead)
+        values = _stacked(rows, channels, path)  # (C, T + ahead)
         seen = _without_end(values) if layout.known else values
         T = seen.shape[1]
         names.append(name)
         series.append(seen)
         if layout.known:
-            known.append(np.stack([numbers(rows, one, path).to_numpy() for one in layout.known]))
+            known.append(_stacked(rows, layout.known, path))
         clocks.append(Clock.of(rows[time].iloc[:T], path) if time else Clock(None, None))
     return Observed(names, series, channels, known or None, list(layout.known), clocks)
 
@@ -230,13 +226,18 @@ def _from_steps(table: pd.DataFrame, target: str, layout: Layout, path: Path) ->
         if layout.time:
             rows = rows.iloc[_times(column(rows, layout.time, path, "--time"), path).argsort(kind="stable")]
         names.append(name)
-        series.append(np.stack([numbers(rows, one, path).to_numpy() for one in channels]))
+        series.append(_stacked(rows, channels, path))
         if target:
             if rows[target].nunique(dropna=False) > 1:
                 first, second = rows[target].unique()[:2]
                 raise UserError(f"series {name} of {path} has the labels {first!r} and {second!r}; expected one")
             labels.append(rows.index[0])
     return Labelled(names, series, channels, _labels(table.loc[labels], target))
+
+
+def _stacked(rows: pd.DataFrame, names: Sequence[str], path: Path) -> np.ndarray:
+    """Some columns, a row of the result each: (C, T)."""
+    return np.stack([numbers(rows, name, path).to_numpy() for name in names])
 
 
 def _channels(table: pd.DataFrame, taken: set[str], layout: Layout, path: Path) -> list[str]:
@@ -309,20 +310,22 @@ def _without_end(values: np.ndarray) -> np.ndarray:
 
 def _path(source: str) -> Path:
     path = Path(source)
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
     if not path.is_file():
         raise UserError(f"there is no file {path}")
-    if suffix not in (*READERS, ".npz", ".ts"):
+    if path.suffix not in (".npz", ".ts") and kind_of_table(path) not in READERS:
         raise UserError(f"{path} is of no kind that can be read; expected {', '.join(READERS)}, .npz or .ts")
     return path
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
+def _arrays(path: Path, needed: str, expected: str) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            arrays = {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise UserError(f"{path} is no .npz file of plain arrays: {str(error).splitlines()[0]}") from None
+    if needed not in arrays:
+        raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; expected {expected}")
+    return arrays
 
 
 def _as_series(X: np.ndarray, path: Path, name: str) -> list[np.ndarray]:

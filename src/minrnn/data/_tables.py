@@ -13,11 +13,16 @@ if TYPE_CHECKING:
 READERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".parquet": ""}
 
 
+def kind_of_table(path: Path) -> str:
+    """The suffix, without that of gzip."""
+    return path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+
+
 def read_table(path: Path) -> pd.DataFrame:
     """The table in a file, gzip'd or not, with a name for each column. Raises UserError where it is none."""
     import pandas as pd
 
-    suffix = path.with_suffix("").suffix if path.suffix == ".gz" else path.suffix
+    suffix = kind_of_table(path)
     try:
         if suffix == ".parquet":
             table = pd.read_parquet(path)

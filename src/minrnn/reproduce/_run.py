@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from minrnn.errors import UserError
-from minrnn.training._files import locked, read_json, replacing, write_json, writing
+from minrnn.training._files import locked, read_json, write_json, write_picture, writing
 from minrnn.training._progress import Display, clock
 
 from ._experiment import Cell, Done, Experiment, Results, Scale, Verdict
@@ -152,8 +152,7 @@ def summarize(folder: Folder) -> Verdict:
     write_json(folder.summary, summary)
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=120)
     experiment.draw(results, figure)
-    with replacing(folder.picture) as temporary:
-        figure.savefig(temporary, format="png")
+    write_picture(folder.picture, figure)
     return verdict
 
 

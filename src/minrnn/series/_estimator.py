@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from abc import abstractmethod
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,9 +70,9 @@ class Learner:
     curve_: list[dict[str, float]]
 
     @property
+    @abstractmethod
     def _outputs(self) -> int:
         """Numbers that the network answers with."""
-        raise NotImplementedError
 
     _tags = {  # noqa: RUF012
         "X_inner_type": ["np-list", "numpy3D"],

@@ -29,6 +29,11 @@ TASKS: dict[str, type[Estimator]] = {
 }
 
 
+def task_of(estimator: Estimator) -> str:
+    """Its name in `TASKS`."""
+    return next(task for task, kind in TASKS.items() if isinstance(estimator, kind))
+
+
 def save_estimator(
     estimator: Estimator,
     folder: str | os.PathLike[str],
@@ -66,12 +71,11 @@ def save_estimator(
     run.config.unlink(missing_ok=True)  # a folder without it is no run, so nothing reads one half replaced
     run.clear()
     save_weights(run.best, estimator.network_)
-    task = next(task for task, kind in TASKS.items() if isinstance(estimator, kind))
     write_json(
         run.config,
         {
             **header(),
-            "task": task,
+            "task": task_of(estimator),
             "parameters": _parameters(estimator),
             "learned": _learned(estimator),
             "data": data or {},

@@ -10,7 +10,7 @@ from typing import Any
 
 from minrnn.errors import UserError
 
-from ._files import replacing, write_text, writing
+from ._files import write_picture, write_text, writing
 
 
 class Metrics:
@@ -94,8 +94,7 @@ def draw_curve(metrics: Path, picture: Path) -> None:
     axes.grid(alpha=0.3)
     if trained or held_out:
         axes.legend()
-    with replacing(picture) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    write_picture(picture, figure, dpi=120)
 
 
 def _smooth(values: tuple[float, ...], keep: float = 0.95) -> list[float]:

@@ -16,10 +16,9 @@ from minrnn.errors import UserError
 from minrnn.models import LanguageModel
 from minrnn.models._stack import StackState
 
+from ._evaluate import CHUNK
 from ._run import Run
 from ._state_file import load_tree, save_tree
-
-CHUNK = 4096  # tokens read at once; the state is carried
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from pathlib import Path
 from typing import Any
@@ -13,13 +12,18 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from minrnn.errors import UserError
 
 from ._checkpoint import load_tensors, save_tensors
+from ._files import file_digest
 from ._folder import RunFolder
 
 
 def save_tree(path: str | os.PathLike[str], tree: Any, folder: Path) -> None:
     """Keep the tensors of a `tree`, all finite, beside the name of the run's weights. Raises UserError."""
     leaves = tree_flatten(tree)[0]
-    save_tensors(Path(path), {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}, {"run": _digest(folder)})
+    save_tensors(
+        Path(path),
+        {str(at): _widened(leaf) for at, leaf in enumerate(leaves)},
+        {"run": file_digest(RunFolder(folder).best)},
+    )
 
 
 def load_tree(path: str | os.PathLike[str], like: Any, folder: Path) -> Any:
@@ -27,7 +31,7 @@ def load_tree(path: str | os.PathLike[str], like: Any, folder: Path) -> Any:
     leaves, form = tree_flatten(like)
     expected = {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}
     tensors, facts = load_tensors(Path(path), expected, "the run")
-    if facts.get("run") != _digest(folder):
+    if facts.get("run") != file_digest(RunFolder(folder).best):
         raise UserError(f"{path} is the state of another run, or from before this one went on; make it anew")
     return tree_unflatten([tensors[str(at)].to(leaf) for at, leaf in enumerate(leaves)], form)
 
@@ -35,9 +39,3 @@ def load_tree(path: str | os.PathLike[str], like: Any, folder: Path) -> Any:
 def _widened(leaf: Tensor) -> Tensor:
     """As precise in the file, whatever precision a run is loaded in."""
     return leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
-
-
-def _digest(folder: Path) -> str:
-    """Of the weights."""
-    with RunFolder(folder).best.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
