@@ -66,7 +66,7 @@ def test_stopped_by_a_signal(number: int, code: int, options: list[str], whole: 
     wait_for(process, folder / "metrics.jsonl")
     time.sleep(0.05)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == code, errors
     assert errors.rstrip().endswith(f"go on with: minrnn train --resume {folder}")
     assert (folder / "loss.png").exists()
@@ -85,7 +85,7 @@ def test_generate_writes_as_it_goes_and_stops_with_its_reader(run: Path) -> None
     assert process.stdout is not None and process.stderr is not None
     assert process.stdout.read(10)  # long before the last of a million
     process.stdout.close()
-    assert process.wait(timeout=30) == 0
+    assert process.wait(timeout=300) == 0
     assert process.stderr.read() == ""
     process.stderr.close()
 

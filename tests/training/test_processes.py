@@ -41,7 +41,7 @@ def start(command: list[str], *arguments: str) -> subprocess.Popen[str]:
 
 def run(command: list[str], *arguments: str, code: int = 0) -> str:
     process = start(command, *arguments)
-    output, errors = process.communicate(timeout=120)
+    output, errors = process.communicate(timeout=600)
     assert process.returncode == code, errors
     return output + errors
 
@@ -62,7 +62,7 @@ def test_two_processes_follow_the_curve_of_one_through_a_kill(options: list[str]
     workers = subprocess.run(["pgrep", "-P", str(process.pid)], check=True, capture_output=True, text=True).stdout
     for worker in workers.split():
         os.kill(int(worker), signal.SIGKILL)
-    process.communicate(timeout=60)
+    process.communicate(timeout=300)
     output = run(TWO, "train", "--resume", str(two))
     assert output.count("going on after step") == 1  # one of the processes speaks
     whole, killed = curve(tmp_path / "one"), curve(two)

@@ -141,7 +141,7 @@ def test_a_run_without_a_checkpoint_starts_again(small: Small) -> None:
 
 
 def test_minutes_fix_the_steps_before_the_first_checkpoint(small: Small) -> None:
-    config = small("timed", steps=0, minutes=0.01, evaluate_every=50, checkpoint_every=10)
+    config = small("timed", steps=0, minutes=0.05, evaluate_every=50, checkpoint_every=10)
     timed = train(config, quiet=True)
     saved = json.loads((timed.folder / "config.json").read_text())["training"]
     assert saved["steps"] == timed.steps == timed.step > 5
