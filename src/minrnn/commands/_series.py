@@ -186,7 +186,7 @@ def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str
     """Print how good a run is on the part of its data that it was not trained on, or on another file."""
     from minrnn.training._files import file_digest, write_picture
 
-    estimator, data = _run(folder, source)
+    estimator, data = of_run(folder, source)
     if source:
         split = "all"
     elif split != "all" and data.noted.get("sha256") != file_digest(Path(data.noted["data"])):
@@ -212,7 +212,7 @@ def predict(folder: str, source: str, out: str) -> int:
     """Write the answers for the series of a file."""
     from minrnn.training._files import replacing
 
-    estimator, data = _run(folder, source, labels=False)
+    estimator, data = of_run(folder, source, labels=False)
     path = Path(out) if out else None
     if path is not None and path.suffix not in (".csv", ".parquet"):
         raise UserError(f"--out is {out}; expected a .csv or a .parquet file")
@@ -230,7 +230,7 @@ def predict(folder: str, source: str, out: str) -> int:
     return 0
 
 
-def _run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, SeriesTask]:
+def of_run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, SeriesTask]:
     """A run's estimator, and the data it was trained on or other data of the same kind."""
     from minrnn.series._saving import load_estimator, task_of
     from minrnn.training._folder import RunFolder, read_config

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from minrnn.errors import UserError
 
+from ._table import aligned
+
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
@@ -46,6 +48,9 @@ class SeriesTask(Protocol):
 
     def answers(self, estimator: Any) -> pd.DataFrame:
         """For all series of the file."""
+
+    def read_some(self, estimator: Any, sequences: int, steps: int) -> str:
+        """Let the network read a few stretches of equal length; what they are."""
 
 
 def opened(task: str, source: str, noted: dict[str, Any]) -> SeriesTask:
@@ -117,6 +122,12 @@ class _Labelled:
     def strata(self) -> np.ndarray | None:
         return None
 
+    def read_some(self, estimator: Any, sequences: int, steps: int) -> str:
+        few = self.data.series[:sequences]
+        T = min(steps, *(one.shape[1] for one in few))
+        estimator._answers([one[:, :T] for one in few])
+        return f"the first {T} steps of {len(few)} series of {self.source}"
+
     def part(self, split: Split) -> tuple[list[np.ndarray], np.ndarray]:
         """The series of a split, and their labels."""
         rows = self.rows(split)
@@ -169,7 +180,7 @@ class Classes(_Labelled):
         if values["balanced_accuracy"] is not None:
             more = f"balanced accuracy {values['balanced_accuracy']:.1%}, " + more
         rows = ["true \\ answer", *names]
-        table = _table([rows, *([name, *map(str, row)] for name, row in zip(names, counts, strict=True))])
+        table = aligned([rows, *([name, *map(str, row)] for name, row in zip(names, counts, strict=True))])
 
         def draw(figure: Figure) -> None:
             from sklearn.metrics import ConfusionMatrixDisplay
@@ -306,6 +317,16 @@ class Forecasts:
             parts.append(pd.DataFrame(columns))
         return pd.concat(parts, ignore_index=True)
 
+    def read_some(self, estimator: Any, sequences: int, steps: int) -> str:
+        few = self.data.series[:sequences]
+        known = self.data.known
+        estimator._answers(
+            few,
+            known and [one[:, : y.shape[1] + estimator.horizon] for one, y in zip(known, few, strict=False)],
+            None,
+        )
+        return f"the last {estimator.context_} steps of {len(few)} series, in patches of {estimator.patch}"
+
 
 def _pooled(tested: Sequence[Backtest]) -> Backtest:
     """Those of several series as one."""
@@ -338,8 +359,3 @@ def _draw_forecast(figure: Figure, tested: Backtest, data: Any, title: str) -> N
     axes.set_xlabel("step")
     figure.suptitle(title)
     figure.axes[0].legend(loc="upper left", fontsize="small")
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
