@@ -174,3 +174,23 @@ def test_a_file_that_has_changed_has_no_held_out_part(
     assert "has changed since" in capsys.readouterr().err
     assert run("evaluate", tmp_path / "run", "--split", "all") == 0
     assert run("evaluate", tmp_path / "run", "--data", data) == 0
+
+
+def test_fine_tuning(gaits: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(folder / "gaits.csv")
+    table = table[table["id"].isin([f"s{number}" for number in range(8)])]
+    table[["b", "id", "t", "gait", "a"]].to_csv(tmp_path / "few.csv", index=False)  # in another order
+    words = ["--task", "classify", "--data", tmp_path / "few.csv", "--series", "id", "--time", "t", "--target", "gait"]
+    words += ["--threads", "1", "--steps", "1", "--learning-rate", "1e-9", "--init", gaits]
+    assert run("train", *words, "--out", tmp_path / "tuned") == 0
+    tuned, begun = load_estimator(tmp_path / "tuned"), load_estimator(gaits)
+    assert tuned.get_params()["width"] == 8 and not tuned.warm_start
+    for name, weight in begun.network_.state_dict().items():
+        assert np.allclose(tuned.network_.state_dict()[name], weight, atol=1e-6), name
+    capsys.readouterr()
+    assert run("train", *words, "--width", "32", "--out", tmp_path / "other") == 2
+    assert "width should be 32, but the weights of --init" in capsys.readouterr().err
+    words[1] = "forecast"
+    assert run("train", *[*words[:4], *words[8:8], "--init", gaits], "--out", tmp_path / "other") == 2
+    assert "is a run of --task classify; expected one of forecast" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

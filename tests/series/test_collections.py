@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from pathlib import Path
 from typing import Any
@@ -235,3 +236,24 @@ def test_a_class_or_a_channel_that_the_first_call_did_not_have() -> None:
         classifier.partial_fit(X, ["third"] * 8)
     with pytest.raises(ValueError, match="different number of channels"):
         classifier.partial_fit([one[:1] for one in X], y)
+
+
+def test_a_warm_start_goes_on_from_the_last_fit() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(24, 2, 12)) + np.arange(24)[:, None, None] % 2
+    y = np.arange(24) % 2
+    classifier = MinRNNClassifier(width=8, steps=60, random_state=0, warm_start=True).fit(X, y)
+    learned, first = copy.deepcopy(classifier.network_.state_dict()), classifier.curve_[0]["loss"]
+    classifier.set_params(steps=1, learning_rate=1e-9).fit(10 + 2 * X, y)
+    assert classifier.scale_.mean == pytest.approx(X.mean(axis=(0, 2)))  # as the network knows it
+    for name, weight in classifier.network_.state_dict().items():
+        torch.testing.assert_close(weight, learned[name], rtol=0, atol=1e-6)
+    classifier.fit(X, np.arange(24) % 3)
+    assert classifier.predict_proba(X).shape == (24, 3)
+    torch.testing.assert_close(classifier.network_.enter.weight, learned["enter.weight"], rtol=0, atol=1e-6)
+    assert first > 0.5
+    with pytest.raises(ValueError, match="X has 1 channels; warm_start goes on from 2"):
+        classifier.fit(X[:, :1], y)
+    with pytest.raises(ValueError, match=r"another shape.*warm_start=False"):
+        classifier.set_params(width=16).fit(X, y)
+    assert classifier.set_params(warm_start=False).fit(X, y).network_.enter.weight.shape == (16, 2)

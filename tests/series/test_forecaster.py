@@ -197,3 +197,15 @@ def test_series_that_do_not_belong_together() -> None:
         forecaster.fit_many([wave(), np.stack([wave(), wave()])])
     with pytest.raises(ValueError, match="static is of 1 series; expected 2, as many as there are"):
         forecaster.fit_many([wave(), wave()], static=np.ones((1, 1)))
+
+
+def test_a_warm_start_goes_on_from_the_last_fit() -> None:
+    y = np.sin(np.arange(200) / 4)
+    forecaster = MinRNNForecaster(4, context=16, width=8, steps=200, random_state=0, warm_start=True).fit(y)
+    before = forecaster.predict_path(y)
+    forecaster.set_params(steps=1, learning_rate=1e-9).fit(y[:60])
+    np.testing.assert_allclose(forecaster.predict_path(y), before, atol=1e-4)
+    forecaster.set_params(horizon=6).fit(y[:60])
+    assert forecaster.predict_path(y).shape == (1, 6) and forecaster.context_ == 16
+    with pytest.raises(ValueError, match="a series has 20 steps; warm_start goes on from a context of 16 and needs 22"):
+        forecaster.fit(y[:20])

@@ -22,6 +22,7 @@ COMMANDS = {
     "predict": "answer for time series of a file:  minrnn predict runs/g --data new.csv --out answers.csv",
     "stream": "answer each line of stdin at once: tail -f load.log | minrnn stream runs/load",
     "inspect": "look inside a model:               minrnn inspect runs/s --out s.html",
+    "export": "write it as ONNX or as a web page:  minrnn export runs/s --format onnx --out s-onnx",
     "bench": "time layers side by side:           minrnn bench layers",
     "reproduce": "settle a claim of the paper:       minrnn reproduce selective-copy --scale smoke",
     "demo": "all of it in two minutes:           minrnn demo",

@@ -61,6 +61,8 @@ class SeriesOptions:
     """Processors to use; 0 all."""
     overwrite: bool = False
     """Replace the run that the folder --out holds already."""
+    init: str = ""
+    """Run folder to begin with, to fine-tune it: the weights, the scale and the shape of its network are taken."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.held_out < 1:
@@ -148,6 +150,11 @@ OPTIONS: dict[str, type[SeriesOptions]] = {
     "forecast": ForecastOptions,
 }
 
+SHAPE = ("mixer", "width", "layers", "bidirectional", "conv", "mlp", "patch", "context")
+"""The settings that a network's weights belong to, but for its last layers."""
+ANSWERS = ("horizon", "quantiles")
+"""Those that its last layers belong to."""
+
 
 def train(task: str, arguments: Sequence[str]) -> int:
     """Fit an estimator and write its run folder; 130 or 143 where a signal ended it early, with what it had learned."""
@@ -161,16 +168,17 @@ def train(task: str, arguments: Sequence[str]) -> int:
     RunFolder(Path(options.out)).is_free(options.overwrite)
 
     from minrnn.series._learning import stopping
-    from minrnn.series._saving import TASKS, save_estimator
+    from minrnn.series._saving import save_estimator
 
     from .train import stop_signals
 
-    data = opened(task, options.data, _noted(options))
+    estimator, noted = _begun(task, options)
+    data = opened(task, options.data, noted)
     data.noted["sha256"] = file_digest(Path(options.data))
     print(data.summary, flush=True)
-    estimator = TASKS[task](**_parameters(options))
     with stop_signals() as received, stopping(lambda: bool(received)), one_line():
         data.fit(estimator)
+    estimator.set_params(warm_start=False)
     save_estimator(estimator, options.out, overwrite=options.overwrite, data=data.noted)
     if received:
         print("stopped early; the run holds what was learned until then", file=sys.stderr)
@@ -247,6 +255,28 @@ def of_run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, Se
     return estimator, opened(task_of(estimator), source or noted["data"], noted)
 
 
+def _begun(task: str, options: SeriesOptions) -> tuple[Estimator, dict[str, Any]]:
+    """What is to learn, fresh or from the run --init, and what `config.json` will note of the data."""
+    from minrnn.series._saving import TASKS, load_estimator, task_of
+    from minrnn.training._folder import RunFolder, read_config
+    from minrnn.training._init import as_begun
+
+    noted, parameters = _noted(options), _parameters(options)
+    kind = TASKS[task]
+    if not options.init:
+        return kind(**parameters), noted
+    estimator = load_estimator(options.init)
+    if not isinstance(estimator, kind):
+        raise UserError(f"--init {options.init} is a run of --task {task_of(estimator)}; expected one of {task}")
+    begun = estimator.get_params()
+    usual = _parameters(type(options)(data=options.data, out=options.out))
+    shape = as_begun({name: begun[name] for name in SHAPE if name in begun}, parameters, usual, options.init)
+    answers = {name: begun[name] for name in ANSWERS if name in begun and parameters[name] == usual[name]}
+    estimator.set_params(**parameters | shape | answers | {"warm_start": True})
+    channels = (read_config(RunFolder(Path(options.init))).get("data") or {}).get("channels")
+    return estimator, noted | ({"channels": channels} if channels and not noted.get("channels") else {})
+
+
 def _noted(options: SeriesOptions) -> dict[str, Any]:
     """What `config.json` notes of the data."""
     names = ("series", "time", "ignore", "held_out", "seed")
@@ -260,7 +290,7 @@ def _noted(options: SeriesOptions) -> dict[str, Any]:
 
 def _parameters(options: SeriesOptions) -> dict[str, Any]:
     """Those of the estimator."""
-    ours = {"task", "data", "out", "series", "time", "ignore", "target", "known", "held_out", "overwrite"}
+    ours = {"task", "data", "out", "series", "time", "ignore", "target", "known", "held_out", "overwrite", "init"}
     given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in ours}
     given |= {"random_state": given.pop("seed"), "n_jobs": given.pop("threads") or -1, "verbose": True}
     if "one_direction" in given:

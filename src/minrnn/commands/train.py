@@ -29,6 +29,9 @@ class TrainOptions(TrainConfig):
 
     overwrite: bool = False
     """Replace the run that the folder --out holds already."""
+    init: str = ""
+    """Run folder whose weights and tokens to begin with, to fine-tune it on other text; its shape is then taken, too.
+    A --learning-rate of a third of the first one is a good start."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -82,7 +85,7 @@ def _task(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def _train(arguments: Sequence[str]) -> tuple[str, Work]:
     options = parse(TrainOptions, "train", arguments)
     config = TrainConfig(**{field.name: getattr(options, field.name) for field in fields(TrainConfig)})
-    return config.out, partial(train, config, overwrite=options.overwrite)
+    return config.out, partial(train, config, overwrite=options.overwrite, init=options.init)
 
 
 def _resume(arguments: Sequence[str]) -> tuple[str, Work]:

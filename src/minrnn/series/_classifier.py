@@ -40,6 +40,8 @@ class MinRNNClassifier(Learner, BaseClassifier):
             stop after `patience` evaluations (of 20) without a lower one.
         validation_fraction: see `early_stopping`.
         patience: see `early_stopping`; 0 never stops.
+        warm_start: `fit` goes on from the network, and keeps the scale, of the last `fit`; the last layer begins anew
+            where the number of classes is another.
         random_state: same number, same network.
         n_jobs: threads; None is 1, -1 all processors.
         verbose: show progress on stderr.
@@ -82,6 +84,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 5,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = 1,
         verbose: bool = False,
@@ -103,6 +106,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             patience=patience,
+            warm_start=warm_start,
             random_state=random_state,
             n_jobs=n_jobs,
             verbose=verbose,

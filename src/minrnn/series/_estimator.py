@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..training._optimizer import build_optimizer
 from ._collection import Collection, Scale, check_collection
-from ._learning import Loss, Plan, answers, check_ranges, learn, processors, seeded
+from ._learning import Loss, Plan, answers, begun_from, check_ranges, kept_through_reset, learn, processors, seeded
 from ._network import SeriesNetwork
 
 OF_THE_NETWORK = ("mixer", "width", "layers", "bidirectional", "conv", "mlp", "dropout")
@@ -100,6 +100,7 @@ class Learner:
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 5,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = 1,
         verbose: bool = False,
@@ -118,10 +119,15 @@ class Learner:
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
         super().__init__()
+
+    def reset(self, keep: str | list[str] | None = None) -> Any:
+        """Forget what was learned; with `warm_start` all but the network and the scale."""
+        return super().reset(kept_through_reset(self, keep, ("network_", "scale_")))  # type: ignore[misc]
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_collection(X)
@@ -164,13 +170,17 @@ class Learner:
         self._update(examples, None, loss, plan, self.optimizer_)
 
     def _begin(self, X: Collection) -> None:
-        """A fresh network for series like these."""
+        """A network for series like these: a fresh one, or what `reset` kept of the last."""
         check_ranges(self)
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.updates_ = 0
-        self.scale_ = Scale.of(X)
+        learned = getattr(self, "network_", None) if self.warm_start else None
+        if learned is None:
+            self.scale_ = Scale.of(X)
+        elif len(X[0]) != len(self.scale_.mean):
+            raise ValueError(f"X has {len(X[0])} channels; warm_start goes on from {len(self.scale_.mean)}")
         with seeded(self.seed_):
-            self.network_ = self._network()
+            self.network_ = begun_from(learned, self._network(), ("head",))
 
     def _network(self) -> SeriesNetwork:
         """A fresh one, for the series that `scale_` is of."""

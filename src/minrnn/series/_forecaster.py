@@ -15,7 +15,7 @@ from torch import Tensor
 from ._backtest import Backtest
 from ._collection import check_collection
 from ._forecast_network import ForecastNetwork
-from ._learning import Plan, answers, check_ranges, learn, processors, seeded
+from ._learning import Plan, answers, begun_from, check_ranges, kept_through_reset, learn, processors, seeded
 from ._windows import Scales, Windows, all_windows
 
 OF_THE_NETWORK = ("patch", "mixer", "width", "layers", "conv", "mlp", "dropout")
@@ -37,6 +37,8 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
         learning_rate, batch_size: see `MinRNNClassifier`; a batch is of windows.
         early_stopping: hold out the last `validation_fraction` of each series' windows, keep the weights with the
             lowest loss on them, and stop after `patience` evaluations (of 20) without a lower one.
+        warm_start: `fit` goes on from the network, and keeps the context and the scales, of the last `fit`; the last
+            layers begin anew where the horizon or the number of quantiles is another.
         validation_fraction, patience, random_state, n_jobs, verbose: see `MinRNNClassifier`.
 
     Attributes:
@@ -88,6 +90,7 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 5,
+        warm_start: bool = False,
         random_state: int | np.random.RandomState | None = None,
         n_jobs: int | None = 1,
         verbose: bool = False,
@@ -107,10 +110,15 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
+        self.warm_start = warm_start
         self.random_state = random_state
         self.n_jobs = n_jobs
         self.verbose = verbose
         super().__init__(horizon=horizon, axis=1)
+
+    def reset(self, keep: str | list[str] | None = None) -> Any:
+        """Forget what was learned; with `warm_start` all but the network, the scales and the context."""
+        return super().reset(kept_through_reset(self, keep, ("network_", "scales_", "context_")))
 
     def fit_many(
         self,
@@ -237,8 +245,15 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
         if shortest <= self.horizon:
             raise ValueError(f"a series has {shortest} steps; a horizon of {self.horizon} needs {self.horizon + 1}")
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        self.context_ = min(self.context, (shortest - self.horizon + 1) // 2 or 1)
-        self.scales_ = Scales.of(series, exog, static)
+        earlier = getattr(self, "network_", None) if self.warm_start else None
+        if earlier is None:
+            self.context_ = min(self.context, (shortest - self.horizon + 1) // 2 or 1)
+            self.scales_ = Scales.of(series, exog, static)
+        elif shortest < self.context_ + self.horizon:
+            raise ValueError(
+                f"a series has {shortest} steps; warm_start goes on from a context of {self.context_} and needs "
+                f"{self.context_ + self.horizon} with the horizon"
+            )
         tensors = self.scales_.apply(series, exog, static)
         share = self.validation_fraction if self.early_stopping else 0.0
         learned, held = all_windows(tensors[0], self.context_, self.horizon, share)
@@ -249,7 +264,7 @@ class MinRNNForecaster(SeriesToSeriesForecastingMixin, DirectForecastingMixin, B
             )
         plan = Plan.of(self, self.steps, seed)
         with processors(check_n_jobs(self.n_jobs)), seeded(seed):
-            self.network_ = self._network()
+            self.network_ = begun_from(earlier, self._network(), ("head", "direct"))
             windows = partial(Windows, *tensors, self.context_, self.horizon)
             held_out = windows(held) if len(held) else None
             loss = partial(_loss, levels=levels)

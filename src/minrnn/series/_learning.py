@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,8 @@ from ..training._progress import display
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """(B, ...) answers, (B, ...) targets -> (B,)"""
+
+Network = TypeVar("Network", bound=nn.Module)
 
 _should_stop: ContextVar[Callable[[], bool]] = ContextVar("should_stop", default=lambda: False)
 
@@ -114,6 +116,32 @@ def learn(
     if best_weights is not None:
         network.load_state_dict(best_weights)
     return curve
+
+
+def begun_from(learned: Network | None, fresh: Network, last: Sequence[str]) -> Network:
+    """`fresh`, with the weights of `learned` where there is one, but for those of the `last` parts if their shape is
+    another.
+
+    Raises ValueError where other parts differ.
+    """
+    if learned is None:
+        return fresh
+    weights, own = learned.state_dict(), fresh.state_dict()
+    fitting = {name: weight for name, weight in weights.items() if name in own and weight.shape == own[name].shape}
+    differing = sorted(name for name in weights.keys() | own.keys() if name not in fitting)
+    if unfit := [name for name in differing if name.split(".")[0] not in last]:
+        raise ValueError(
+            f"warm_start goes on from a network of another shape, which differs in {unfit[0]}; leave all that shapes "
+            "it (mixer, width, layers, conv, mlp, ...) as it was, or set warm_start=False"
+        )
+    fresh.load_state_dict(own | fitting)
+    return fresh
+
+
+def kept_through_reset(estimator: Any, keep: str | list[str] | None, learned: Sequence[str]) -> list[str]:
+    """What aeon's `reset` should keep: what it is told, and what was `learned` where `warm_start` goes on from it."""
+    told = [keep] if isinstance(keep, str) else list(keep or ())
+    return told + [name for name in learned if estimator.warm_start and hasattr(estimator, name)]
 
 
 @contextmanager

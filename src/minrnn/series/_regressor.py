@@ -18,7 +18,8 @@ class MinRNNRegressor(Learner, BaseRegressor):
 
     Args:
         mixer, width, layers, bidirectional, conv, mlp, dropout, steps, learning_rate, batch_size, noise,
-        early_stopping, validation_fraction, patience, random_state, n_jobs, verbose: see `MinRNNClassifier`.
+        early_stopping, validation_fraction, patience, warm_start, random_state, n_jobs, verbose: see
+            `MinRNNClassifier`.
 
     Attributes:
         network_, scale_, curve_: see `MinRNNClassifier`.

@@ -46,8 +46,8 @@ class RunFolder:
     def curve(self) -> Path:
         return self.path / "loss.png"
 
-    def claim(self, config: TrainConfig, overwrite: bool) -> bool:
-        """Save `config` here, so that the run can be resumed from now on; True where that was done.
+    def claim(self, settings: Settings, overwrite: bool) -> bool:
+        """Save `settings` here, so that the run can be resumed from now on; True where that was done.
 
         False where an earlier run may be replaced, which stays until the new one is ready. Raises UserError where
         beginning a run here would lose something.
@@ -56,7 +56,7 @@ class RunFolder:
             return False
         with writing(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-        Settings(config).save(self)
+        settings.save(self)
         return True
 
     def is_free(self, overwrite: bool) -> bool:
@@ -92,11 +92,14 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class Settings:
-    """What `config.json` holds: the run's config and, once it has begun, two facts about its text."""
+    """What `config.json` holds: the run's config, the run whose weights it begins with if there is one, and, once it
+    has begun, two facts about its text.
+    """
 
     config: TrainConfig
     vocabulary_size: int | None = None
     text_sha256: str | None = None
+    init: str | None = None
 
     def save(self, run: RunFolder) -> None:
         write_json(
@@ -105,6 +108,7 @@ class Settings:
                 **header(),
                 "vocabulary_size": self.vocabulary_size,
                 "text_sha256": self.text_sha256,
+                "init": self.init,
                 "training": self.config.to_json(),
             },
         )
@@ -118,9 +122,10 @@ class Settings:
         try:
             size, digest, training = record.get("vocabulary_size"), record.get("text_sha256"), record.get("training")
             facts = (type(size) is int and size > 0 and isinstance(digest, str)) or (size is None and digest is None)
-            if not (facts and isinstance(training, dict)):
-                raise UserError("vocabulary_size, text_sha256 or training is missing or of the wrong type")
-            return cls(TrainConfig.from_json(training, str(run.path)), size, digest)
+            init = record.get("init")
+            if not (facts and isinstance(training, dict) and isinstance(init, str | None)):
+                raise UserError("vocabulary_size, text_sha256, init or training is missing or of the wrong type")
+            return cls(TrainConfig.from_json(training, str(run.path)), size, digest, init)
         except UserError as error:
             raise unfit_config(run, str(error)) from None
 

@@ -35,12 +35,23 @@ class Update(NamedTuple):
 
 
 class Learner:
-    """Step 0 of a run: initial weights from its seed, no moments yet. Every process of a group has the same."""
+    """Step 0 of a run: initial weights from its seed, or those that are given, no moments yet. Every process of a group
+    has the same.
+    """
 
-    def __init__(self, config: TrainConfig, vocabulary_size: int, group: Group, device: torch.device) -> None:
+    def __init__(
+        self,
+        config: TrainConfig,
+        vocabulary_size: int,
+        group: Group,
+        device: torch.device,
+        weights: dict[str, Tensor] | None = None,
+    ) -> None:
         self.config, self.group, self.device = config, group, device
         torch.manual_seed(seed_of(config.seed, INITIAL))
         self.model = build_model(config, vocabulary_size).to(device).train()
+        if weights is not None:
+            self.model.load_state_dict(weights)
         self.average = copy.deepcopy(self.model).requires_grad_(False) if config.ema else None
         self.optimizer = build_optimizer(self.model, config)
         self._loss: nn.Module | None = None

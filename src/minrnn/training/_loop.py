@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ._checkpoint import State, load_checkpoint, read_weights, save_checkpoint, save_weights
 from ._config import TrainConfig
@@ -52,20 +52,26 @@ class Trainer:
         group: Group,
         device: torch.device,
         display: Display,
+        init: str | None = None,
+        weights: dict[str, Tensor] | None = None,
     ) -> None:
+        """`weights`, those of the run `init`, take the place of random ones."""
         self.folder, self.config = folder, config
         self.corpus, self.group, self.device, self.display = corpus, group, device, display
+        self.init, self.weights = init, weights
         self.metrics: Metrics | None = None  # only the first process has one
         self.begin()
 
     def begin(self) -> None:
-        """Step 0: fresh weights, optimizer and state."""
-        self.learner = Learner(self.config, self.corpus.tokenizer.vocabulary_size, self.group, self.device)
+        """Step 0: initial weights, optimizer and state."""
+        size = self.corpus.tokenizer.vocabulary_size
+        self.learner = Learner(self.config, size, self.group, self.device, self.weights)
         self.state = State()
 
     def save_settings(self) -> None:
         """Write config.json."""
-        Settings(self.config, self.corpus.tokenizer.vocabulary_size, self.corpus.sha256).save(self.folder)
+        size = self.corpus.tokenizer.vocabulary_size
+        Settings(self.config, size, self.corpus.sha256, self.init).save(self.folder)
 
     def restore(self) -> None:
         """Take up the newest checkpoint."""

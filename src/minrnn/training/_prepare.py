@@ -17,7 +17,7 @@ from ._loop import Trainer
 from ._metrics import check_board
 from ._precision import resolve_device, resolve_precision
 from ._progress import Display
-from ._run import load_run_tokenizer, read_best
+from ._run import load_run, load_run_tokenizer, read_best
 
 
 def prepare(run: RunFolder, settings: Settings, state: State | None, group: Group, show: Display) -> Trainer:
@@ -34,8 +34,11 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     device = resolve_device(config, group.local_rank)
     config = dataclasses.replace(config, precision=resolve_precision(config.precision, device))
     show.say(f"reading {config.data}")
-    tokenizer = None
-    if state is not None:
+    tokenizer, weights = None, None
+    if state is None and settings.init:
+        begun = load_run(settings.init)
+        tokenizer, weights = begun.tokenizer, begun.model.state_dict()
+    elif state is not None:
         size = settings.vocabulary_size or 0  # a run with a checkpoint has one; 0 fits no tokenizer
         tokenizer = load_run_tokenizer(run, size)
         if state.best is not None:
@@ -43,7 +46,7 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     corpus = group.lead(lambda: load_corpus(config, tokenizer))
     if settings.text_sha256 not in (None, corpus.sha256):
         raise UserError(f"the text {config.data} changed since {run.path} began; put it back, or start a new run")
-    trainer = Trainer(run, config, corpus, group, device, show)
+    trainer = Trainer(run, config, corpus, group, device, show, settings.init, weights)
     if state is not None:
         trainer.restore()
     else:
@@ -54,6 +57,7 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
         f"{len(corpus.train):,} tokens to learn from, {len(corpus.held_out):,} held out; "
         f"{device.type}, {config.precision}, {torch.get_num_threads()} threads"
         + (f", {group.size} processes" if group.size > 1 else "")
+        + (f"; beginning with the weights of {settings.init}" if weights is not None else "")
         + (f"; going on after step {trainer.state.step}" if trainer.state.step else "")
     )
     return trainer

@@ -14,6 +14,7 @@ from minrnn.errors import UserError
 from ._config import TrainConfig
 from ._files import locked
 from ._folder import RunFolder, Settings
+from ._init import with_shape_of
 from ._progress import Display, Silent, display
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def train(
     config: TrainConfig,
     *,
     overwrite: bool = False,
+    init: str | os.PathLike[str] = "",
     should_stop: Callable[[], bool] = lambda: False,
     quiet: bool = False,
 ) -> RunResult:
@@ -35,6 +37,8 @@ def train(
 
     Arguments:
         overwrite: replace a run that `config.out` holds already; without it that is an error.
+        init: run folder whose best weights and tokenizer the run begins with, to fine-tune it; the settings that shape
+            the model are then those of that run.
         should_stop: asked before each step; once it says True the run is saved so that `resume` can go on with it.
         quiet: show no progress on stderr.
 
@@ -46,19 +50,23 @@ def train(
     run = RunFolder(Path(config.out))
     if os.path.exists(config.data):  # so that the run can be resumed from any folder
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
+    begun = None
+    if init:
+        config, begun = with_shape_of(config, os.fspath(init))
+    settings = Settings(config, init=begun)
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
-    claimed = alone and run.claim(config, overwrite)
+    claimed = alone and run.claim(settings, overwrite)
 
     from ._distributed import process_group
     from ._prepare import prepare
 
     with process_group() as group, ExitStack() as stack:
         if not alone:
-            claimed = group.lead(lambda: run.claim(config, overwrite))
+            claimed = group.lead(lambda: run.claim(settings, overwrite))
         group.lead(lambda: stack.enter_context(locked(run.path)))
         show = _display(quiet or not group.first, stack)
         try:
-            trainer = prepare(run, Settings(config), None, group, show)
+            trainer = prepare(run, settings, None, group, show)
         except UserError:
             if claimed and group.first:
                 run.release()

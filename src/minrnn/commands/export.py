@@ -1,0 +1,139 @@
+"""minrnn export"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from minrnn.errors import UserError
+
+from ._parse import parse
+
+FORECASTS = 200  # of each series, that weights of eight bits are measured on
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Write a run for places that have neither minrnn nor torch.
+
+    Example:  minrnn export runs/shakespeare --format onnx --out shakespeare-onnx
+
+    Then:  python shakespeare-onnx/run.py "ROMEO:"    (needs numpy and onnxruntime alone)
+
+    As a page that runs in the browser:  minrnn export runs/shakespeare --format web --out page
+
+    Before it says that it is done it compares what it wrote with the run, on random input of several lengths.
+    """
+
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """Run folder that minrnn train wrote."""
+    out: str
+    """Folder to write, new or empty."""
+    format: Literal["onnx", "web"] = "onnx"
+    """onnx: step.onnx (one step, with a state in and out), sequence.onnx (whole sequences), model.json that describes
+    them, and an example. web: a folder with a page that any web server serves and any browser runs."""
+    int8: bool = False
+    """Also write the graphs with weights of eight bits, and measure what that costs."""
+    runtime: str = ""
+    """Folder of the unpacked npm package onnxruntime-web, for --format web; by default npm fetches it once."""
+    overwrite: bool = False
+    """Replace the export that the folder --out holds already."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Write the folder, and say what is in it and how far it is from the run."""
+    options = parse(ExportOptions, "export", arguments)
+    if options.format == "web":
+        if options.int8:
+            raise UserError("--int8 is for --format onnx; the page runs in float32")
+        return _web(options)
+    if options.runtime:
+        raise UserError("--runtime is for --format web; python -m pip install onnxruntime runs the other")
+
+    from minrnn.export import export_onnx
+
+    held_out = _held_out(options.run) if options.int8 else None
+    record = export_onnx(
+        options.run, options.out, int8=options.int8, held_out=held_out, overwrite=options.overwrite
+    ).record
+    for graph in record["graphs"].values():
+        print(f"{graph['file']}: {graph['bytes']:,} bytes")
+    if reason := record.get("no_step"):
+        print(f"no step.onnx: {reason}")
+    print(_differences(record["check"]))
+    if small := record.get("int8"):
+        for graph in small["graphs"].values():
+            print(f"{graph['file']}: {graph['bytes']:,} bytes, {graph['bytes'] / graph['bytes_float32']:.0%} of float32")
+        print(
+            f"eight bits: {small['measured']}, {small['on']}: {small['int8']:.4g}, in float32 {small['float32']:.4g}"
+            f" (difference {small['difference']:+.2g})"
+        )
+    print(f"it is in {options.out}; next: python {Path(options.out) / 'run.py'}")
+    return 0
+
+
+def _web(options: ExportOptions) -> int:
+    from minrnn.export import export_web
+
+    record = export_web(options.run, options.out, runtime=options.runtime or None, overwrite=options.overwrite).record
+    print(_differences(record["check"]))
+    print(f"it is in {options.out}; next: python -m http.server --directory {options.out} 8000")
+    print("and open http://localhost:8000 in a browser")
+    return 0
+
+
+def _differences(check: dict[str, Any]) -> str:
+    """In a line."""
+    line = f"largest difference on random input: sequence from torch {check['sequence']:.1e}"
+    return line if check["step"] is None else f"{line}, step from sequence {check['step']:.1e}"
+
+
+def _held_out(run: str) -> Any:
+    """What was held out in training, where it is at hand and as it was; None elsewhere."""
+    from minrnn.training._folder import is_of_series
+
+    try:
+        return _held_out_series(run) if is_of_series(run) else _held_out_text(run)
+    except UserError:  # the file is gone; a folder that is no run is told of by the export itself
+        return None
+
+
+def _held_out_text(run: str) -> Any:
+    from minrnn.training import load_run
+    from minrnn.training._corpus import load_corpus
+    from minrnn.training._folder import RunFolder, Settings
+
+    trained = load_run(run)
+    corpus = load_corpus(trained.config, trained.tokenizer)
+    same = corpus.sha256 == Settings.load(RunFolder(Path(run))).text_sha256
+    return corpus.held_out if same else None
+
+
+def _held_out_series(run: str) -> Any:
+    """Series and labels, or windows of a forecaster and what came after them."""
+    import numpy as np
+
+    from minrnn.training._files import file_digest
+
+    from ._series import _run
+    from ._series_tasks import Forecasts
+
+    estimator, data = _run(run, "")
+    if data.noted.get("sha256") != file_digest(Path(data.noted["data"])):
+        return None
+    if not isinstance(data, Forecasts):
+        return data.part("val")  # type: ignore[attr-defined]
+    K, N = estimator.context_, estimator.horizon
+    windows, targets = [], []
+    for at, one in enumerate(data.data.series):
+        for origin in np.unique(np.linspace(max(data._cut(one), K), one.shape[1] - N, FORECASTS, dtype=int)):
+            window = {"past": one[None, :, origin - K : origin].astype(np.float64)}
+            if data.data.known is not None:
+                window["covariates"] = data.data.known[at][None, :, origin - K : origin + N].astype(np.float64)
+            windows.append(window)
+            targets.append(one[:, origin : origin + N])
+    return windows, np.stack(targets)
