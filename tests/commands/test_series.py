@@ -3,6 +3,7 @@
 import json
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -37,6 +38,17 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(autouse=True)
+def simple_baselines(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of labels compile for half a minute; tests/series has them."""
+
+    def first(task: str, X: object, y: np.ndarray, X_new: list[np.ndarray], busy: object) -> dict[str, Any]:
+        assert len(y) == 48  # what is not held out
+        return {"first": np.repeat(y[:1], len(X_new)), "none": None}
+
+    monkeypatch.setattr("minrnn.series._baselines.label_baselines", first)
+
+
 def run(*words: object) -> int:
     return main([str(word) for word in words])
 
@@ -53,6 +65,7 @@ def test_classify(gaits: Path, folder: Path, capsys: pytest.CaptureFixture[str])
     assert run("evaluate", gaits, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["series"] == 12 and found["accuracy"] > 0.8 and found["commonest_class"] == 0.5
+    assert found["baselines"] == {"first": 0.5, "none": None}
     assert np.sum(found["confusion"]) == 12
     assert run("evaluate", gaits, "--split", "all", "--picture", folder / "gaits.png") == 0
     assert "true \\ answer  fast  slow" in capsys.readouterr().out
@@ -73,6 +86,10 @@ def test_what_was_understood_is_said_first(folder: Path, capsys: pytest.CaptureF
     assert run("evaluate", tmp_path / "run", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rmse"] < found["rmse_of_mean"]
+    assert run("evaluate", tmp_path / "run", "--data", folder / "gaits.csv") == 0
+    assert "\nfirst: root mean squared error 0." in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "run", "--no-baselines", "--json") == 0
+    assert "baselines" not in json.loads(capsys.readouterr().out)
 
 
 def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -82,6 +99,7 @@ def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
     assert run("evaluate", tmp_path / "run", "--json", "--picture", tmp_path / "load.png") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["mse"] < found["mse_of_last_value"] and found["forecasts"] == 71
+    assert found["baselines"]["ridge regression"] < found["mse_of_last_value"]
     out = tmp_path / "answers.csv"
     assert run("predict", tmp_path / "run", "--data", folder / "ahead.csv", "--out", out) == 0
     answers = pd.read_csv(out)

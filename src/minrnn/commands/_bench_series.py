@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +68,6 @@ def main(arguments: Sequence[str]) -> int:
     keep_freed_memory()
     record: dict[str, Any] = environment() | {"mixer": options.mixer, "seeds": options.seeds}
     show = display()
-    warnings.simplefilter("ignore")  # of the baselines
     try:
         for name in names:
             if name == "ETTh1":
@@ -130,6 +128,7 @@ def _classification(name: str) -> Split | None:
 
 def _classify(name: str, split: Split, options: BenchSeriesOptions, busy: Show) -> dict[str, Any]:
     from minrnn.series import MinRNNClassifier
+    from minrnn.series._baselines import label_baselines
 
     X, y, X_test, y_test = split
     scores, seconds = [], []
@@ -140,40 +139,16 @@ def _classify(name: str, split: Split, options: BenchSeriesOptions, busy: Show) 
         seconds.append(time.perf_counter() - began)
         scores.append(float(classifier.score(X_test, y_test)))
     labels, counts = np.unique(y, return_counts=True)
-    busy(f"{name}: baselines")
+    simpler = label_baselines("classify", X, y, X_test, lambda words: busy(f"{name}: {words}"))
     return {
         "accuracy": {
             options.mixer: float(np.mean(scores)),
             "commonest class": float(np.mean(y_test == labels[counts.argmax()])),
-            "nearest neighbour (DTW)": _nearest_neighbour(split),
-            "MiniRocket": _rocket(split),
+            **{name: float(np.mean(found == y_test)) for name, found in simpler.items() if found is not None},
         },
         "scores": scores,
         "seconds": [round(one, 1) for one in seconds],
     }
-
-
-def _nearest_neighbour(split: Split) -> float:
-    from aeon.classification.distance_based import KNeighborsTimeSeriesClassifier
-
-    X, y, X_test, y_test = split
-    window = {"window": 0.1}  # of the length
-    classifier = KNeighborsTimeSeriesClassifier(distance="dtw", distance_params=window, n_jobs=-1)
-    return float(classifier.fit(X, y).score(X_test, y_test))
-
-
-def _rocket(split: Split) -> float:
-    from aeon.classification.convolution_based import MiniRocketClassifier
-
-    X, y, X_test, y_test = split
-    equal = _equal([*X, *X_test])
-    return float(MiniRocketClassifier(random_state=0, n_jobs=-1).fit(equal[: len(X)], y).score(equal[len(X) :], y_test))
-
-
-def _equal(X: list[np.ndarray]) -> np.ndarray:
-    """(N, C, T) with zeros after each series' end: MiniRocket takes equal lengths alone."""
-    longest = max(one.shape[1] for one in X)
-    return np.stack([np.pad(one, ((0, 0), (0, longest - one.shape[1]))) for one in X])
 
 
 def _forecast(options: BenchSeriesOptions, busy: Show) -> dict[str, Any]:
@@ -181,9 +156,9 @@ def _forecast(options: BenchSeriesOptions, busy: Show) -> dict[str, Any]:
     channels scaled by mean and deviation of the first part.
     """
     import pandas as pd
-    from sklearn.linear_model import Ridge
 
     from minrnn.series import MinRNNForecaster
+    from minrnn.series._baselines import Ridge
 
     try:
         table = pd.read_csv(options.etth1)
@@ -206,15 +181,14 @@ def _forecast(options: BenchSeriesOptions, busy: Show) -> dict[str, Any]:
         scores.append(float(np.mean((paths - windows[:, :, K:]) ** 2)))
     busy("ETTh1: ridge regression")
     past, actual = windows[:, :, :K], windows[:, :, K:]
-    learned = _stretches(values[:, :8640], K + HORIZON).reshape(-1, K + HORIZON)
-    ridge = Ridge().fit(learned[:, :K], learned[:, K:]).predict(past.reshape(-1, K)).reshape(actual.shape)
+    ridge = Ridge(forecaster, [values[:, :8640]]).forecasts(values[:, :14400], np.arange(11520, 14400 - HORIZON + 1))
     day = np.tile(past[:, :, -SEASON:], HORIZON // SEASON)
     return {
         "mse": {
             options.mixer: float(np.mean(scores)),
             "last value": float(np.mean((past[:, :, -1:] - actual) ** 2)),
             "last day": float(np.mean((day - actual) ** 2)),
-            f"ridge on {K} steps": float(np.mean((ridge - actual) ** 2)),
+            f"ridge on {K} steps": float(np.mean((ridge.swapaxes(0, 1) - actual) ** 2)),
         },
         "scores": scores,
         "seconds": [round(one, 1) for one in seconds],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from minrnn.errors import UserError
 
 from ._parse import parse
-from ._series_tasks import SeriesTask, Split, one_line, opened
+from ._series_tasks import Baselines, SeriesTask, Split, one_line, opened
 
 if TYPE_CHECKING:
     from minrnn.series._saving import Estimator
@@ -190,22 +190,34 @@ def train(task: str, arguments: Sequence[str]) -> int:
     return 0
 
 
-def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str) -> int:
-    """Print how good a run is on the part of its data that it was not trained on, or on another file."""
+def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str, baselines: bool) -> int:
+    """Print how good a run is on the part of its data that it was not trained on, or on another file; and beside it
+    what simpler methods reach, which learn from what it was trained on, where that is still there.
+    """
     from minrnn.training._files import file_digest, write_picture
+    from minrnn.training._progress import display
 
     estimator, data = of_run(folder, source)
+    original = Path(data.noted["data"])
+    unchanged = original.is_file() and data.noted.get("sha256") == file_digest(original)
     if source:
         split = "all"
-    elif split != "all" and data.noted.get("sha256") != file_digest(Path(data.noted["data"])):
+    elif split != "all" and not unchanged:
         raise UserError(
             f"{data.noted['data']} has changed since {folder} was trained on it, so that what was held out is not "
             "known; put the original back, or give it as --data to measure on all of it"
         )
     elif split == "val" and not data.noted["held_out"]:
         raise UserError(f"{folder} was trained on all of its data; give other --data, or --split all")
-    with one_line():
-        figures = data.figures(estimator, split)
+    learned = None
+    if baselines and unchanged and (source or split == "val"):  # what they have learned tells nothing
+        learned = of_run(folder, "")[1] if source else data
+    show = display()
+    try:
+        with one_line():
+            figures = data.figures(estimator, split, Baselines(learned, show.busy) if learned is not None else None)
+    finally:
+        show.close()
     print(json.dumps(figures.values) if as_json else figures.text)
     if picture:
         from matplotlib.figure import Figure

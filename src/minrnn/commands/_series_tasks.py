@@ -32,6 +32,14 @@ class Figures:
     draw: Callable[[Figure], None]
 
 
+@dataclass(frozen=True)
+class Baselines:
+    """What simpler methods learn from: the part of `data` that was not held out. `busy` shows at which they are."""
+
+    data: Any  # a `SeriesTask` of the same kind
+    busy: Callable[[str], None]
+
+
 class SeriesTask(Protocol):
     """The series of a file, and what is asked of them."""
 
@@ -43,8 +51,8 @@ class SeriesTask(Protocol):
     def fit(self, estimator: Any) -> None:
         """Learn from what is not held out."""
 
-    def figures(self, estimator: Any, split: Split) -> Figures:
-        """How good it is."""
+    def figures(self, estimator: Any, split: Split, baselines: Baselines | None = None) -> Figures:
+        """How good it is, and beside it what simpler methods reach."""
 
     def answers(self, estimator: Any) -> pd.DataFrame:
         """For all series of the file."""
@@ -100,6 +108,30 @@ class _Labelled:
     def fit(self, estimator: Any) -> None:
         estimator.fit(*self.part("train"))
 
+    def baselines(
+        self,
+        task: str,
+        split: Split,
+        baselines: Baselines | None,
+        measure: Callable[[np.ndarray, np.ndarray], float],
+        shown: str,
+    ) -> tuple[dict[str, Any], str]:
+        """Their `measure` of answers and labels, for JSON and as lines."""
+        if baselines is None:
+            return {}, ""
+
+        from minrnn.series._baselines import label_baselines
+
+        X, y = self.part(split)
+        X_learned, y_learned = baselines.data.part("train")
+        answers = label_baselines(task, X_learned, y_learned, X, baselines.busy)
+        figures = {name: None if one is None else measure(one, y) for name, one in answers.items()}
+        lines = [
+            f"\n{name}: {'left out, for so many series' if one is None else shown.format(one)}"
+            for name, one in figures.items()
+        ]
+        return {"baselines": figures}, "".join(lines)
+
     def rows(self, split: Split) -> np.ndarray:
         """Of the series of a split; each class is held out in proportion where it has enough of them."""
         import numpy as np
@@ -149,7 +181,7 @@ class Classes(_Labelled):
     def strata(self) -> np.ndarray | None:
         return self.y
 
-    def figures(self, estimator: Any, split: Split) -> Figures:
+    def figures(self, estimator: Any, split: Split, baselines: Baselines | None = None) -> Figures:
         import numpy as np
         from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
 
@@ -171,6 +203,9 @@ class Classes(_Labelled):
             "classes": classes.tolist(),
             "confusion": counts.tolist(),
         }
+        simpler, simpler_lines = self.baselines(
+            "classify", split, baselines, lambda found, true: float((found == true).mean()), "{:.1%} right"
+        )
         line = (
             f"{values['accuracy']:.1%} of {len(y):,} series right "
             f"({values['commonest_class']:.1%} are of the commonest class)"
@@ -189,7 +224,7 @@ class Classes(_Labelled):
             ConfusionMatrixDisplay(counts, display_labels=names).plot(ax=axes, cmap="Blues", colorbar=False)
             axes.set(xlabel="answer", ylabel="true class", title=line)
 
-        return Figures(values, line, f"{line}\n{more}\n\n{table}", draw)
+        return Figures(values | simpler, line, f"{line}{simpler_lines}\n{more}\n\n{table}", draw)
 
     def answers(self, estimator: Any) -> pd.DataFrame:
         import pandas as pd
@@ -209,12 +244,12 @@ class Numbers(_Labelled):
             y = self.data.y
             self.summary += f"; labels from {y.min():g} to {y.max():g}, {y.mean():g} in the mean"
 
-    def figures(self, estimator: Any, split: Split) -> Figures:
+    def figures(self, estimator: Any, split: Split, baselines: Baselines | None = None) -> Figures:
         import numpy as np
 
         X, y = self.part(split)
         answers = estimator.predict(X)
-        rmse = float(np.sqrt(np.mean((answers - y) ** 2)))
+        rmse = _rmse(answers, y)
         values = {
             "series": len(y),
             "mae": float(np.abs(answers - y).mean()),
@@ -223,7 +258,8 @@ class Numbers(_Labelled):
             "r2": float(1 - rmse**2 / y.var()) if y.var() else None,
         }
         line = f"root mean squared error {rmse:.4g} on {len(y):,} series (their mean: {values['rmse_of_mean']:.4g})"
-        text = f"{line}\nmean absolute error {values['mae']:.4g}"
+        simpler, simpler_lines = self.baselines("regress", split, baselines, _rmse, "root mean squared error {:.4g}")
+        text = f"{line}{simpler_lines}\nmean absolute error {values['mae']:.4g}"
         if values["r2"] is not None:
             text += f", R squared {values['r2']:.3f}"
 
@@ -234,7 +270,7 @@ class Numbers(_Labelled):
             axes.plot(ends, ends, color="gray", linewidth=1)
             axes.set(xlabel="true", ylabel="answer", title=line)
 
-        return Figures(values, line, text, draw)
+        return Figures(values | simpler, line, text, draw)
 
     def answers(self, estimator: Any) -> pd.DataFrame:
         import pandas as pd
@@ -265,9 +301,16 @@ class Forecasts:
         """Where what is held out of a series begins."""
         return int(one.shape[1] - round(self.noted["held_out"] * one.shape[1]))
 
-    def figures(self, estimator: Any, split: Split) -> Figures:
-        tested = []
+    def figures(self, estimator: Any, split: Split, baselines: Baselines | None = None) -> Figures:
+        import numpy as np
+
+        tested, errors = [], []
         N = estimator.horizon
+        if baselines is not None:
+            from minrnn.series._baselines import Ridge
+
+            baselines.busy("ridge regression")
+            ridge = Ridge(estimator, [one[:, : baselines.data._cut(one)] for one in baselines.data.data.series])
         for at, (one, name) in enumerate(zip(self.data.series, self.data.names, strict=True)):
             T, cut = one.shape[1], self._cut(one)
             first, end = {"val": (cut, T), "train": (estimator.context_, cut), "all": (estimator.context_, T)}[split]
@@ -279,6 +322,8 @@ class Forecasts:
             known = None if self.data.known is None else self.data.known[at][:, :end]
             stride = -(-(end - first - N + 1) // WINDOWS)
             tested.append(estimator.backtest(one[:, :end], known, start=first, stride=stride))
+            if baselines is not None:
+                errors.append(((ridge.forecasts(one, tested[-1].origins) - tested[-1].actual) ** 2).reshape(-1))
         found = _pooled(tested)
         values = {
             "forecasts": len(found.origins),
@@ -293,7 +338,11 @@ class Forecasts:
             f"(the last value: {found.mse_of_last_value:.4g})"
         )
         shares = ", ".join(f"{share:.1%} below the quantile {level:g}" for level, share in found.below.items())
-        text = f"{line}\nmean absolute error {found.mae:.4g}" + (f"\n{shares}" if shares else "")
+        text = line
+        if errors:
+            values["baselines"] = {"ridge regression": float(np.nanmean(np.concatenate(errors)))}
+            text += f"\nridge regression: mean squared error {values['baselines']['ridge regression']:.4g}"
+        text += f"\nmean absolute error {found.mae:.4g}" + (f"\n{shares}" if shares else "")
         return Figures(values, line, text, lambda figure: _draw_forecast(figure, tested[0], self.data, line))
 
     def answers(self, estimator: Any) -> pd.DataFrame:
@@ -326,6 +375,10 @@ class Forecasts:
             None,
         )
         return f"the last {estimator.context_} steps of {len(few)} series, in patches of {estimator.patch}"
+
+
+def _rmse(found: np.ndarray, true: np.ndarray) -> float:
+    return float(((found - true) ** 2).mean() ** 0.5)
 
 
 def _pooled(tested: Sequence[Backtest]) -> Backtest:

@@ -36,6 +36,9 @@ class EvaluateOptions:
     """Print one line of JSON."""
     picture: str = ""
     """Of a run on time series: file (PNG) for the confusion matrix, the answers or a forecast."""
+    baselines: bool = True
+    """Of a run on time series: show what simpler methods reach that learn from the same part of the data (nearest
+    neighbour and MiniRocket, or ridge regression)."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -44,7 +47,9 @@ def main(arguments: Sequence[str]) -> int:
     if is_of_series(options.run):
         from ._series import evaluate as evaluate_series
 
-        return evaluate_series(options.run, options.data, options.split, options.json, options.picture)
+        return evaluate_series(
+            options.run, options.data, options.split, options.json, options.picture, options.baselines
+        )
     if options.picture:
         raise UserError("--picture is for runs on time series; the curve of a run on text is in its loss.png")
 
