@@ -102,7 +102,7 @@ def test_calls(tmp_path: Path) -> None:
     [
         (["layers", "--sizes", "4x32"], "--sizes has '4x32'; it takes BATCHxLENGTHxWIDTH"),
         (["layers", "--repeats", "0"], "--repeats is 0; it takes 1 or more"),
-        (["boats"], "there is no benchmark 'boats'; there are layers, mixers, calls, series, model"),
+        (["boats"], "there is no benchmark 'boats'; there are layers, mixers, calls, series, stream, model"),
     ],
 )
 def test_mistakes_end_in_one_line(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -183,4 +183,27 @@ def test_series_stand_beside_their_baselines(
 )
 def test_series_that_will_not_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "series", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "stream.json"
+    words = ["--tasks", "classify,forecast", "--mixers", "mingru,qrnn", "--pushes", "100", "--json", str(record)]
+    assert main(["bench", "stream", *words]) == 0
+    assert capsys.readouterr().out.splitlines()[1].split()[:2] == ["classify", "mingru"]
+    streams = json.loads(record.read_text())["streams"]
+    assert [(one["task"], one["mixer"]) for one in streams[1:3]] == [("classify", "qrnn"), ("forecast", "mingru")]
+    assert all(one["p99_ms"] >= one["median_ms"] > 0 and one["per_second"] > 0 for one in streams)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--tasks", "sing"], "--tasks has 'sing'; it takes classify, forecast, text"),
+        (["--mixers", "gro"], "--mixers has 'gro': there is no mixer 'gro'"),
+        (["--pushes", "9"], "--pushes takes 100 or more"),
+    ],
+)
+def test_streams_that_will_not_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "stream", *words]) == 2
     assert message in capsys.readouterr().err

@@ -12,6 +12,7 @@ BENCHMARKS = {
     "mixers": "every mixer beside its projections alone, against the length, and one step at a time",
     "calls": "packed input, two directions, single steps and long sequences, each beside the plain call",
     "series": "classification and forecasting on real series, beside naive, nearest-neighbour and ROCKET baselines",
+    "stream": "one value at a time: answers a second, the 99th percentile of their time, and whether it grows",
     "model": "a training step of a language model beside its matrix products alone, and generation",
 }
 
