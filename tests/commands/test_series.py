@@ -212,3 +212,42 @@ def test_fine_tuning(gaits: Path, folder: Path, tmp_path: Path, capsys: pytest.C
     assert run("train", *[*words[:4], *words[8:8], "--init", gaits], "--out", tmp_path / "other") == 2
     assert "is a run of --task classify; expected one of forecast" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def test_irregular_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, rows = np.random.default_rng(0), []
+    for number in range(40):
+        times = pd.Timestamp("2024-03-01") + pd.to_timedelta(np.cumsum(rng.exponential(1 + 3 * (number % 2), 12)), "h")
+        rows += [[number, time, rng.normal(), ["often", "seldom"][number % 2]] for time in times]
+    table = pd.DataFrame(rows, columns=["id", "when", "x", "label"])  # the label is in the times alone
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / "events.csv", index=False)
+    words = ["--series", "id", "--time", "when", "--irregular", *SMALL, "--steps", "200", "--out", tmp_path / "run"]
+    assert run("train", "--task", "classify", "--data", tmp_path / "events.csv", *words) == 0
+    assert run("evaluate", tmp_path / "run", "--json", "--no-baselines") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["accuracy"] >= 0.75
+    assert run("predict", tmp_path / "run", "--data", tmp_path / "events.csv") == 0
+    assert run("train", "--task", "classify", "--data", tmp_path / "events.csv", "--irregular", "--out", "x") == 2
+    assert "--irregular needs --series and --time" in capsys.readouterr().err
+
+
+def test_static_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    t = np.arange(120)
+    rows = [[shop, at, (2 * shop - 1) * (at % 7 == 6), shop] for shop in (0, 1) for at in t]  # a jump, up or down
+    table = pd.DataFrame(rows, columns=["shop", "day", "sales", "size"])
+    table.to_csv(tmp_path / "shops.csv", index=False)
+    words = ["--series", "shop", "--time", "day", "--static", "size", "--horizon", "7", "--context", "5"]
+    words += [*SMALL, "--out", tmp_path / "run"]
+    assert run("train", "--task", "forecast", "--data", tmp_path / "shops.csv", *words) == 0
+    assert "of each series: size" in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "run", "--json") == 0
+    assert load_estimator(tmp_path / "run").scales_.static.mean == [0.5]
+    capsys.readouterr()
+    assert run("predict", tmp_path / "run", "--data", tmp_path / "shops.csv") == 0
+    before = pd.read_csv(StringIO(capsys.readouterr().out))["mean"]
+    table.assign(size=1 - table["size"]).to_csv(tmp_path / "swapped.csv", index=False)
+    assert run("predict", tmp_path / "run", "--data", tmp_path / "swapped.csv") == 0
+    assert (pd.read_csv(StringIO(capsys.readouterr().out))["mean"] - before).abs().max() > 0.01
+    table.loc[5, "size"] = 3
+    table.to_csv(tmp_path / "other.csv", index=False)
+    assert run("predict", tmp_path / "run", "--data", tmp_path / "other.csv") == 2
+    assert "column size of" in capsys.readouterr().err

@@ -257,3 +257,27 @@ def test_a_warm_start_goes_on_from_the_last_fit() -> None:
     with pytest.raises(ValueError, match=r"another shape.*warm_start=False"):
         classifier.set_params(width=16).fit(X, y)
     assert classifier.set_params(warm_start=False).fit(X, y).network_.enter.weight.shape == (16, 2)
+
+
+@pytest.mark.parametrize("kind", [MinRNNClassifier, MinRNNRegressor])
+def test_times_of_steps(kind: Any) -> None:
+    rng = np.random.default_rng(0)
+    slow = np.arange(60) % 2
+    times = np.cumsum(rng.exponential(1 + 3 * slow[:, None], size=(60, 15)), axis=1)
+    X = np.stack([times, rng.normal(size=(60, 15))], axis=1)
+    y = slow if kind is MinRNNClassifier else slow + 0.1 * rng.normal(size=60)
+    estimator = kind(time_channel=0, **SMALL).fit(X[:40], y[:40])
+    found = estimator.predict(X[40:])
+    assert np.abs(found - y[40:]).mean() < 0.2
+    later, faster = X[40:].copy(), X.copy()
+    later[:, 0] += 1000  # when a series began does not matter, nor do the units
+    faster[:, 0] *= 60
+    np.testing.assert_allclose(estimator.predict(later), found, atol=1e-4)
+    np.testing.assert_allclose(
+        kind(time_channel=0, **SMALL).fit(faster[:40], y[:40]).predict(faster[40:]), found, atol=1e-3
+    )
+    X[3, 0, 5] = X[3, 0, 7]
+    with pytest.raises(ValueError, match=r"X\[3\] has the time .* at step 6, after .*time_channel"):
+        kind(time_channel=0, **SMALL).fit(X, y)
+    with pytest.raises(ValueError, match="time_channel is 2, but series have 2 channels"):
+        kind(time_channel=2, **SMALL).fit(X, y)

@@ -136,3 +136,20 @@ def test_in_a_pipe(
     assert (
         output.err == "minrnn stream: line 2: 'one two' are no numbers; expected one for each channel, nan if missing\n"
     )
+
+
+def test_irregular_steps(tmp_path: Path) -> None:
+    timed = np.concatenate([X, np.cumsum(RNG.exponential(size=(16, 1, 12)), axis=2)], axis=1)
+    classifier = MinRNNClassifier(bidirectional=False, time_channel=-1, **SMALL).fit(timed, ["a", "b"] * 8)
+    save_estimator(classifier, tmp_path / "run")
+    answers = minrnn.stream(tmp_path / "run")
+    for t in range(6):
+        found = answers.push(timed[2, :, t])
+    answers.save(tmp_path / "state")
+    answers = minrnn.stream(tmp_path / "run").restore(tmp_path / "state")
+    for t in range(6, 12):
+        found = answers.push(timed[2, :, t])
+    expected = classifier.predict_proba(timed[2:3])[0]
+    assert list(found.probabilities.values()) == pytest.approx(expected, abs=1e-5)
+    with pytest.raises(ValueError, match="times in order"):
+        answers.push([0.0, 0.0, 0.0])

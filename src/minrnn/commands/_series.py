@@ -75,6 +75,8 @@ class LabelOptions(SeriesOptions):
 
     steps: int | None = None
     """Updates; by default 40 times the square root of the number of series, and 800 at least."""
+    irregular: bool = False
+    """Steps are not equally far apart: let the network know the time between them (needs --series and --time)."""
     one_direction: bool = False
     """Read each series from its start alone, not from both ends."""
 
@@ -124,6 +126,8 @@ class ForecastOptions(SeriesOptions):
     """Columns to forecast; by default all that are not named otherwise."""
     known: tuple[str, ...] = ()
     """Columns that are known in advance (example: --known holiday price)."""
+    static: tuple[str, ...] = ()
+    """Columns of numbers with one value for each series (example: --static size latitude)."""
     quantiles: tuple[float, ...] = (0.1, 0.5, 0.9)
     """Levels of the quantiles."""
     time: str = ""
@@ -294,7 +298,11 @@ def _noted(options: SeriesOptions) -> dict[str, Any]:
     names = ("series", "time", "ignore", "held_out", "seed")
     noted = {name: getattr(options, name) for name in names} | {"data": str(Path(options.data).absolute())}
     if isinstance(options, ForecastOptions):
-        return noted | {"channels": options.target, "known": options.known}
+        return noted | {"channels": options.target, "known": options.known, "static": options.static}
+    if isinstance(options, LabelOptions):
+        noted["irregular"] = options.irregular
+        if options.irregular and not (options.series and options.time):
+            raise UserError("--irregular needs --series and --time, the columns of the series' names and of the times")
     if len(options.target) > 1:
         raise UserError(f"--target names {len(options.target)} columns; expected the one of the labels")
     return noted | {"target": options.target[0] if options.target else ""}
@@ -302,9 +310,12 @@ def _noted(options: SeriesOptions) -> dict[str, Any]:
 
 def _parameters(options: SeriesOptions) -> dict[str, Any]:
     """Those of the estimator."""
-    ours = {"task", "data", "out", "series", "time", "ignore", "target", "known", "held_out", "overwrite", "init"}
+    ours = {"task", "data", "out", "series", "time", "ignore", "target", "known", "static"}
+    ours |= {"held_out", "overwrite", "init"}
     given = {field.name: getattr(options, field.name) for field in fields(options) if field.name not in ours}
     given |= {"random_state": given.pop("seed"), "n_jobs": given.pop("threads") or -1, "verbose": True}
+    if given.pop("irregular", False):
+        given["time_channel"] = -1
     if "one_direction" in given:
         given["bidirectional"] = not given.pop("one_direction")
     if given.pop("balanced", False):

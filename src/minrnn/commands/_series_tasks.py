@@ -92,7 +92,7 @@ class _Labelled:
     def __init__(self, source: str, noted: dict[str, Any]) -> None:
         from minrnn.data._series import Layout, load_labelled
 
-        names = ("target", "channels", "series", "time", "ignore", "ignore_absent")
+        names = ("target", "channels", "series", "time", "irregular", "ignore", "ignore_absent")
         layout = Layout(**{name: noted[name] for name in names if name in noted})
         self.source = source
         self.data = load_labelled(source, layout, self.kind)
@@ -284,7 +284,7 @@ class Forecasts:
     def __init__(self, source: str, noted: dict[str, Any]) -> None:
         from minrnn.data._series import Layout, load_observed
 
-        names = ("channels", "series", "time", "known", "ignore", "ignore_absent")
+        names = ("channels", "series", "time", "known", "static", "ignore", "ignore_absent")
         self.data = load_observed(source, Layout(**{name: noted[name] for name in names if name in noted}))
         self.noted = noted | {"channels": self.data.channels}
         self.summary = f"{source}: {self.data}"
@@ -295,7 +295,12 @@ class Forecasts:
         estimator.fit_many(
             [one[:, :end] for one, end in zip(self.data.series, ends, strict=True)],
             known and [one[:, :end] for one, end in zip(known, ends, strict=True)],
+            self.data.static,
         )
+
+    def _static(self, at: int) -> np.ndarray | None:
+        """Of one series: (S,)."""
+        return None if self.data.static is None else self.data.static[at]
 
     def _cut(self, one: np.ndarray) -> int:
         """Where what is held out of a series begins."""
@@ -321,7 +326,7 @@ class Forecasts:
                 )
             known = None if self.data.known is None else self.data.known[at][:, :end]
             stride = -(-(end - first - N + 1) // WINDOWS)
-            tested.append(estimator.backtest(one[:, :end], known, start=first, stride=stride))
+            tested.append(estimator.backtest(one[:, :end], known, self._static(at), start=first, stride=stride))
             if baselines is not None:
                 errors.append(((ridge.forecasts(one, tested[-1].origins) - tested[-1].actual) ** 2).reshape(-1))
         found = _pooled(tested)
@@ -354,7 +359,8 @@ class Forecasts:
             known = None
             if self.data.known is not None:
                 known = self.data.known[at][:, : one.shape[1] + N]
-            mean, quantiles = estimator.predict_path(one, known), estimator.predict_quantiles(one, known)
+            seen = (one, known, self._static(at))
+            mean, quantiles = estimator.predict_path(*seen), estimator.predict_quantiles(*seen)
             columns = {
                 "series": name,
                 "channel": [channel for channel in self.data.channels for _ in range(N)],
@@ -372,7 +378,7 @@ class Forecasts:
         estimator._answers(
             few,
             known and [one[:, : y.shape[1] + estimator.horizon] for one, y in zip(known, few, strict=False)],
-            None,
+            None if self.data.static is None else self.data.static[:sequences],
         )
         return f"the last {estimator.context_} steps of {len(few)} series, in patches of {estimator.patch}"
 

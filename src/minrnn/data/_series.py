@@ -31,7 +31,9 @@ class Layout:
         series: the column that names the series a row belongs to; "" where there is none.
         time: the column that orders the rows of a series; "" takes them as they come, and where series are to be
             continued, the first column where it holds dates.
+        irregular: whether steps are not equally far apart, so that their times are a channel, the last.
         known: columns that are known in advance.
+        static: columns with one value for each series.
         ignore: columns to leave out.
         ignore_absent: whether some of these may be missing.
     """
@@ -40,7 +42,9 @@ class Layout:
     channels: Sequence[str] = ()
     series: str = ""
     time: str = ""
+    irregular: bool = False
     known: Sequence[str] = ()
+    static: Sequence[str] = ()
     ignore: Sequence[str] = ()
     ignore_absent: bool = False
 
@@ -75,13 +79,17 @@ class Observed:
     channels: list[str]
     known: list[np.ndarray] | None  # (E, T_i + steps known ahead)
     known_channels: list[str]
+    static: np.ndarray | None  # (N, S)
+    static_names: list[str]
     clocks: list[Clock]
 
     def __str__(self) -> str:
         words = _summary(self.series, self.channels)
         if self.clocks[0].step is not None:
             words += f", {self.clocks[0].every} apart"
-        return words + (f"; known in advance: {', '.join(self.known_channels)}" if self.known else "")
+        for said, names in (("known in advance", self.known_channels), ("of each series", self.static_names)):
+            words += f"; {said}: {', '.join(names)}" if names else ""
+        return words
 
 
 @dataclass(frozen=True)
@@ -186,10 +194,11 @@ def load_observed(source: str, layout: Layout) -> Observed:
             raise UserError(f"y in {path} has shape {y.shape} and type {y.dtype}; expected numbers (channels, steps)")
         exog = [np.atleast_2d(arrays["exog"])] if "exog" in arrays else None
         known = _counted(exog[0]) if exog else []
-        return Observed(["1"], [y.astype(np.float64)], _counted(y), exog, known, [Clock(None, None)])
+        return Observed(["1"], [y.astype(np.float64)], _counted(y), exog, known, None, [], [Clock(None, None)])
     if path.suffix == ".ts":
         series, _ = _ts(path)
-        return Observed(_counted(series), series, _counted(series[0]), None, [], [Clock(None, None) for _ in series])
+        clocks = [Clock(None, None) for _ in series]
+        return Observed(_counted(series), series, _counted(series[0]), None, [], None, [], clocks)
     return _continued(layout.table(path), layout, path)
 
 
@@ -198,11 +207,12 @@ def _continued(table: pd.DataFrame, layout: Layout, path: Path) -> Observed:
     for name in layout.known:
         column(table, name, path, "--known")
     time = layout.time or _first_dates(table, layout)
-    taken = {layout.series, time, *layout.known}
+    taken = {layout.series, time, *layout.known, *layout.static}
     channels = _channels(table, taken, layout, path)
     names: list[str] = []
     series: list[np.ndarray] = []
     known: list[np.ndarray] = []
+    static: list[list[float]] = []
     clocks: list[Clock] = []
     for name, rows in _groups(table, layout, path):
         if time:
@@ -214,8 +224,20 @@ def _continued(table: pd.DataFrame, layout: Layout, path: Path) -> Observed:
         series.append(seen)
         if layout.known:
             known.append(_stacked(rows, layout.known, path))
+        static.append([_one_value(rows, one, name, path) for one in layout.static])
         clocks.append(Clock.of(rows[time].iloc[:T], path) if time else Clock(None, None))
-    return Observed(names, series, channels, known or None, list(layout.known), clocks)
+    of_all = np.array(static) if layout.static else None
+    return Observed(names, series, channels, known or None, list(layout.known), of_all, list(layout.static), clocks)
+
+
+def _one_value(rows: pd.DataFrame, name: str, series: str, path: Path) -> float:
+    """That of a column in the rows of a series."""
+    column(rows, name, path, "--static")
+    found = numbers(rows, name, path).dropna().unique()
+    if len(found) != 1:
+        shown = ", ".join(f"{one:g}" for one in found[:2]) or "none"
+        raise UserError(f"column {name} of {path} has the values {shown} in series {series}; expected one (--static)")
+    return float(found[0])
 
 
 def _from_steps(table: pd.DataFrame, target: str, layout: Layout, path: Path) -> Labelled:
@@ -226,7 +248,10 @@ def _from_steps(table: pd.DataFrame, target: str, layout: Layout, path: Path) ->
         if layout.time:
             rows = rows.iloc[_times(column(rows, layout.time, path, "--time"), path).argsort(kind="stable")]
         names.append(name)
-        series.append(_stacked(rows, channels, path))
+        values = _stacked(rows, channels, path)
+        if layout.irregular:
+            values = np.concatenate([values, _seconds(column(rows, layout.time, path, "--time"), path)[None]])
+        series.append(values)
         if target:
             if rows[target].nunique(dropna=False) > 1:
                 first, second = rows[target].unique()[:2]
@@ -300,6 +325,16 @@ def _times(values: pd.Series, path: Path) -> pd.Series:
             f"column {values.name} of {path} holds no dates ({reason}); name the column of the times (--time), or "
             f"leave this one out (--ignore {values.name})"
         ) from None
+
+
+def _seconds(times: pd.Series, path: Path) -> np.ndarray:
+    """Times as numbers; dates in seconds since the first."""
+    import pandas as pd
+
+    values = _times(times, path)
+    if pd.api.types.is_datetime64_any_dtype(values):
+        values = (values - values.min()).dt.total_seconds()
+    return np.asarray(values, np.float64)
 
 
 def _without_end(values: np.ndarray) -> np.ndarray:

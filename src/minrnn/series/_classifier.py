@@ -27,6 +27,8 @@ class MinRNNClassifier(Learner, BaseClassifier):
         width: D.
         layers: how often `mixer` is repeated.
         bidirectional: read from both ends. With False all layers are causal.
+        time_channel: the channel (-1: the last) that holds the time of each step, where steps are not equally far
+            apart; the network reads the logarithm of the time since the step before in its place.
         conv: steps that each block's convolution sees; 0 leaves it out.
         mlp: hidden width of each block's MLP over D; 0 leaves it out.
         dropout: share of activations dropped in training.
@@ -72,6 +74,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
         width: int = 64,
         layers: int = 2,
         bidirectional: bool = True,
+        time_channel: int | None = None,
         conv: int = 4,
         mlp: float = 2.0,
         dropout: float = 0.2,
@@ -96,6 +99,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
             width=width,
             layers=layers,
             bidirectional=bidirectional,
+            time_channel=time_channel,
             conv=conv,
             mlp=mlp,
             dropout=dropout,

@@ -56,6 +56,29 @@ class Scale:
         return x, torch.tensor(lengths)
 
 
+def time_between(series: Collection, channel: int) -> list[np.ndarray]:
+    """The series (C, T_i) with the time since the step before in the place of the times that a channel holds; 0 at the
+    first step.
+
+    Raises ValueError for times that are missing or go back.
+    """
+    changed = []
+    for index, one in enumerate(series):
+        values = np.array(one, np.float64)
+        if not -len(values) <= channel < len(values):
+            raise ValueError(f"time_channel is {channel}, but series have {len(values)} channels")
+        apart = np.diff(values[channel], prepend=values[channel, :1])
+        if not (apart >= 0).all():  # nor is NaN
+            at = int((~(apart >= 0)).argmax())
+            raise ValueError(
+                f"X[{index}] has the time {values[channel, at]} at step {at}, after {values[channel, at - 1]}; "
+                f"expected times in order, none missing, in channel {channel} (time_channel)"
+            )
+        values[channel] = apart
+        changed.append(values)
+    return changed
+
+
 def check_collection(X: object, name: str = "X") -> None:
     """Raise ValueError, naming the series, where some are empty, do not belong together, or hold nothing to read."""
     if isinstance(X, np.ndarray):

@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state
 from torch import Tensor
 
 from ..training._optimizer import build_optimizer
-from ._collection import Collection, Scale, check_collection
+from ._collection import Collection, Scale, check_collection, time_between
 from ._learning import Loss, Plan, answers, begun_from, check_ranges, kept_through_reset, learn, processors, seeded
 from ._network import SeriesNetwork
 
@@ -63,6 +63,7 @@ class Learner:
 
     is_fitted: bool
     scale_: Scale
+    time_unit_: float
     network_: SeriesNetwork
     optimizer_: torch.optim.Optimizer
     seed_: int
@@ -90,6 +91,7 @@ class Learner:
         width: int = 64,
         layers: int = 2,
         bidirectional: bool = True,
+        time_channel: int | None = None,
         conv: int = 4,
         mlp: float = 2.0,
         dropout: float = 0.2,
@@ -109,6 +111,7 @@ class Learner:
         self.width = width
         self.layers = layers
         self.bidirectional = bidirectional
+        self.time_channel = time_channel
         self.conv = conv
         self.mlp = mlp
         self.dropout = dropout
@@ -126,8 +129,8 @@ class Learner:
         super().__init__()
 
     def reset(self, keep: str | list[str] | None = None) -> Any:
-        """Forget what was learned; with `warm_start` all but the network and the scale."""
-        return super().reset(kept_through_reset(self, keep, ("network_", "scale_")))  # type: ignore[misc]
+        """Forget what was learned; with `warm_start` all but the network and its scale."""
+        return super().reset(kept_through_reset(self, keep, ("network_", "scale_", "time_unit_")))  # type: ignore[misc]
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_collection(X)
@@ -154,7 +157,7 @@ class Learner:
     def _learn(self, X: Collection, targets: Tensor, loss: Loss, stratify: np.ndarray | None = None) -> None:
         """Fit a fresh network; a held-out part has each label of `stratify` in proportion."""
         self._begin(X)
-        examples = Whole(*self.scale_.apply(X), targets, self.noise)
+        examples = Whole(*self._scaled(X), targets, self.noise)
         held_out = None
         if self.early_stopping:
             examples, held_out = self._split(examples, stratify)
@@ -163,7 +166,7 @@ class Learner:
 
     def _go_on(self, X: Collection, targets: Tensor, loss: Loss) -> None:
         """One pass over more series at the highest learning rate."""
-        examples = Whole(*self.scale_.apply(X), targets, self.noise)
+        examples = Whole(*self._scaled(X), targets, self.noise)
         plan = replace(self._plan(-(-len(examples) // self.batch_size)), warmup=0, final_rate=1.0)
         if not hasattr(self, "optimizer_"):
             self.optimizer_ = build_optimizer(self.network_, plan)
@@ -176,11 +179,32 @@ class Learner:
         self.updates_ = 0
         learned = getattr(self, "network_", None) if self.warm_start else None
         if learned is None:
-            self.scale_ = Scale.of(X)
+            self.time_unit_ = self._mean_time(X)
+            self.scale_ = Scale.of(self._timed(X))
         elif len(X[0]) != len(self.scale_.mean):
             raise ValueError(f"X has {len(X[0])} channels; warm_start goes on from {len(self.scale_.mean)}")
         with seeded(self.seed_):
             self.network_ = begun_from(learned, self._network(), ("head",))
+
+    def _mean_time(self, X: Collection) -> float:
+        """Between two steps."""
+        if self.time_channel is None:
+            return 1.0
+        apart = [one[self.time_channel, 1:] for one in time_between(X, self.time_channel)]
+        return float(np.concatenate(apart).mean()) if sum(map(len, apart)) else 1.0
+
+    def _timed(self, X: Collection) -> Collection:
+        """With ln(1 + time since the step before, over the usual one) in the place of times."""
+        if self.time_channel is None:
+            return X
+        changed = time_between(X, self.time_channel)
+        for one in changed:
+            one[self.time_channel] = np.log1p(one[self.time_channel] / (self.time_unit_ or 1.0))
+        return changed
+
+    def _scaled(self, X: Collection) -> tuple[Tensor, Tensor]:
+        """What the network reads: x (N, T, C), lengths (N,)."""
+        return self.scale_.apply(self._timed(X))
 
     def _network(self) -> SeriesNetwork:
         """A fresh one, for the series that `scale_` is of."""
@@ -211,7 +235,7 @@ class Learner:
     def _answers(self, X: Collection) -> Tensor:
         """(N, outputs)"""
         with processors(check_n_jobs(self.n_jobs)):
-            return answers(self.network_, Whole(*self.scale_.apply(X), torch.zeros(len(X))))
+            return answers(self.network_, Whole(*self._scaled(X), torch.zeros(len(X))))
 
     @classmethod
     def _get_test_params(cls, parameter_set: str = "default") -> dict[str, Any]:

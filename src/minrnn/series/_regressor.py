@@ -17,7 +17,7 @@ class MinRNNRegressor(Learner, BaseRegressor):
     The target is scaled to mean 0 and deviation 1 over what was learned from, and the mean squared error is minimised.
 
     Args:
-        mixer, width, layers, bidirectional, conv, mlp, dropout, steps, learning_rate, batch_size, noise,
+        mixer, width, layers, bidirectional, time_channel, conv, mlp, dropout, steps, learning_rate, batch_size, noise,
         early_stopping, validation_fraction, patience, warm_start, random_state, n_jobs, verbose: see
             `MinRNNClassifier`.
 

@@ -132,7 +132,12 @@ def _learned(estimator: Estimator) -> dict[str, Any]:
     if isinstance(estimator, MinRNNForecaster):
         parts = {name: None if one is None else _of(one) for name, one in vars(estimator.scales_).items()}
         return shared | {"context": estimator.context_, "scales": parts}
-    of_all = shared | {"scale": _of(estimator.scale_), "seed": estimator.seed_, "updates": estimator.updates_}
+    of_all = shared | {
+        "scale": _of(estimator.scale_),
+        "time_unit": estimator.time_unit_,
+        "seed": estimator.seed_,
+        "updates": estimator.updates_,
+    }
     if isinstance(estimator, MinRNNRegressor):
         return of_all | {"target_mean": estimator.target_mean_, "target_deviation": estimator.target_deviation_}
     return of_all | {"classes": estimator.classes_.tolist(), "dtype": estimator.classes_.dtype.str}
@@ -144,7 +149,7 @@ def _restore(estimator: Estimator, learned: dict[str, Any]) -> None:
         estimator.context_ = int(learned["context"])
         estimator.scales_ = Scales(**{name: one and _scale(one) for name, one in learned["scales"].items()})
         return
-    estimator.scale_ = _scale(learned["scale"])
+    estimator.scale_, estimator.time_unit_ = _scale(learned["scale"]), float(learned.get("time_unit", 1.0))
     estimator.seed_, estimator.updates_ = int(learned["seed"]), int(learned["updates"])
     if isinstance(estimator, MinRNNRegressor):
         estimator.target_mean_ = float(learned["target_mean"])

@@ -33,10 +33,17 @@ class Forecast(NamedTuple):
     deviations of the channel. None for the first values, and where all are missing."""
 
 
+class LabelState(NamedTuple):
+    """What was made of the series so far, and when its last step was."""
+
+    network: SeriesState
+    time: Tensor  # (), 0 before the first step and where no channel holds times
+
+
 class LabelReader:
     """Classifies, or regresses, the series so far."""
 
-    state: SeriesState
+    state: LabelState
 
     def __init__(self, estimator: MinRNNClassifier | MinRNNRegressor) -> None:
         if estimator.bidirectional:
@@ -46,14 +53,18 @@ class LabelReader:
             )
         self.estimator = estimator
 
-    def initial(self) -> SeriesState:
-        return self.estimator.network_.initial_state(1)
+    def initial(self) -> LabelState:
+        return LabelState(self.estimator.network_.initial_state(1), torch.zeros((), dtype=torch.float64))
 
     @torch.inference_mode()
     def push(self, value: Sequence[float]) -> Label:
-        scale = self.estimator.scale_
-        x, _ = scale.apply([_checked(value, len(scale.mean))[:, None]])  # (1, 1, C)
-        y, self.state = self.estimator.network_.step(x, self.state)
+        new = _checked(value, len(self.estimator.scale_.mean))
+        before, channel = new.copy(), self.estimator.time_channel
+        if channel is not None and self.state.network.steps.item():
+            before[channel] = self.state.time.item()
+        x, _ = self.estimator._scaled([np.stack([before, new], axis=1)])  # (1, 2, C)
+        y, network = self.estimator.network_.step(x[:, 1:], self.state.network)
+        self.state = LabelState(network, self.state.time if channel is None else torch.tensor(new[channel]))
         if isinstance(self.estimator, MinRNNRegressor):
             return Label(self.estimator.target_mean_ + self.estimator.target_deviation_ * y.item(), {})
         classes = self.estimator.classes_.tolist()
