@@ -16,11 +16,11 @@ from minrnn.training._checkpoint import save_weights
 TEXT = "a sheep jumped over\nthe fence; "
 
 
-def run_of(folder: Path, pattern: str, seed: int = 0) -> Run:
+def run_of(folder: Path, pattern: str, seed: int = 0, conv: int = 4) -> Run:
     """An untrained model of some size, as a run."""
     tokenizer = CharacterTokenizer(TEXT)
     torch.manual_seed(seed)
-    config = LanguageModelConfig(vocabulary_size=tokenizer.vocabulary_size, width=16, pattern=pattern)
+    config = LanguageModelConfig(vocabulary_size=tokenizer.vocabulary_size, width=16, pattern=pattern, conv=conv)
     model = LanguageModel(config).eval()
     with torch.no_grad():
         model.head.weight.mul_(30)  # so that what it expects differs from token to token
@@ -29,9 +29,10 @@ def run_of(folder: Path, pattern: str, seed: int = 0) -> Run:
     return Run(folder, TrainConfig(data="x", out=str(folder), steps=1), model, tokenizer)
 
 
-@pytest.fixture(params=["mingru*2", "minlstm mamba", "mingru attention"])
+@pytest.fixture(params=[("mingru*2", 4), ("minlstm mamba", 0), ("mingru attention", 4)])
 def run(request: pytest.FixtureRequest, tmp_path: Path) -> Run:
-    return run_of(tmp_path / "run", request.param)
+    pattern, conv = request.param
+    return run_of(tmp_path / "run", pattern, conv=conv)
 
 
 def test_log_probabilities_are_those_of_the_logits(run: Run) -> None:

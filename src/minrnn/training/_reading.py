@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils._pytree import tree_map
+from torch.utils._pytree import tree_map_only
 
 from minrnn.data import Tokenizer
 from minrnn.errors import UserError
@@ -35,8 +35,8 @@ class TextState:
 
     def repeated(self, batch: int) -> TextState:
         """The same for B = batch."""
-        state, logits = tree_map(lambda one: one.repeat(batch, *[1] * (one.dim() - 1)), (self.state, self.logits))
-        return TextState(state, logits)
+        both = (self.state, self.logits)  # the window of a block without a convolution is no tensor
+        return TextState(*tree_map_only(Tensor, lambda one: one.repeat(batch, *[1] * (one.dim() - 1)), both))
 
 
 @dataclass(frozen=True)

@@ -18,24 +18,24 @@ from ._folder import RunFolder
 
 def save_tree(path: str | os.PathLike[str], tree: Any, folder: Path) -> None:
     """Keep the tensors of a `tree`, all finite, beside the name of the run's weights. Raises UserError."""
-    leaves = tree_flatten(tree)[0]
-    save_tensors(
-        Path(path),
-        {str(at): _widened(leaf) for at, leaf in enumerate(leaves)},
-        {"run": file_digest(RunFolder(folder).best)},
-    )
+    save_tensors(Path(path), _named(tree_flatten(tree)[0]), {"run": file_digest(RunFolder(folder).best)})
 
 
 def load_tree(path: str | os.PathLike[str], like: Any, folder: Path) -> Any:
     """A tree as `like`, which a size of 0 leaves open. Raises UserError for a missing, damaged or foreign file."""
     leaves, form = tree_flatten(like)
-    expected = {str(at): _widened(leaf) for at, leaf in enumerate(leaves)}
-    tensors, facts = load_tensors(Path(path), expected, "the run")
+    tensors, facts = load_tensors(Path(path), _named(leaves), "the run")
     if facts.get("run") != file_digest(RunFolder(folder).best):
         raise UserError(f"{path} is the state of another run, or from before this one went on; make it anew")
-    return tree_unflatten([tensors[str(at)].to(leaf) for at, leaf in enumerate(leaves)], form)
+    return tree_unflatten(
+        [tensors[str(at)].to(leaf) if isinstance(leaf, Tensor) else leaf for at, leaf in enumerate(leaves)], form
+    )
 
 
-def _widened(leaf: Tensor) -> Tensor:
-    """As precise in the file, whatever precision a run is loaded in."""
-    return leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
+def _named(leaves: list[Any]) -> dict[str, Tensor]:
+    """The tensors by their places; as precise in the file, whatever precision a run is loaded in."""
+    return {
+        str(at): leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
+        for at, leaf in enumerate(leaves)
+        if isinstance(leaf, Tensor)  # None: the window of a block without a convolution
+    }
