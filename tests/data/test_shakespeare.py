@@ -7,6 +7,7 @@ import zipfile
 import pytest
 
 from minrnn.data import _shakespeare, load_text
+from minrnn.data._files import cached
 from minrnn.errors import UserError
 
 PARTS = ["First Citizen:\n", "Before we proceed\n", "any further\n"]
@@ -95,11 +96,11 @@ def test_where_the_cache_is(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("USERPROFILE", str(tmp_path))
     monkeypatch.setenv("XDG_CACHE_HOME", "relative")
-    assert _shakespeare._cache_file() == tmp_path / ".cache" / "minrnn" / "tinyshakespeare.txt"
+    assert cached("tinyshakespeare.txt") == tmp_path / ".cache" / "minrnn" / "tinyshakespeare.txt"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert _shakespeare._cache_file() == tmp_path / "xdg" / "minrnn" / "tinyshakespeare.txt"
+    assert cached("tinyshakespeare.txt") == tmp_path / "xdg" / "minrnn" / "tinyshakespeare.txt"
     monkeypatch.setenv("MINRNN_CACHE", str(tmp_path / "own"))
-    assert _shakespeare._cache_file() == tmp_path / "own" / "tinyshakespeare.txt"
+    assert cached("tinyshakespeare.txt") == tmp_path / "own" / "tinyshakespeare.txt"
 
 
 def test_the_genuine_wheel_has_the_genuine_text(cache):

@@ -67,7 +67,9 @@ def main(arguments: Sequence[str]) -> int:
     print(_differences(record["check"]))
     if small := record.get("int8"):
         for graph in small["graphs"].values():
-            print(f"{graph['file']}: {graph['bytes']:,} bytes, {graph['bytes'] / graph['bytes_float32']:.0%} of float32")
+            print(
+                f"{graph['file']}: {graph['bytes']:,} bytes, {graph['bytes'] / graph['bytes_float32']:.0%} of float32"
+            )
         print(
             f"eight bits: {small['measured']}, {small['on']}: {small['int8']:.4g}, in float32 {small['float32']:.4g}"
             f" (difference {small['difference']:+.2g})"
@@ -79,7 +81,13 @@ def main(arguments: Sequence[str]) -> int:
 def _web(options: ExportOptions) -> int:
     from minrnn.export import export_web
 
-    record = export_web(options.run, options.out, runtime=options.runtime or None, overwrite=options.overwrite).record
+    record = export_web(
+        options.run,
+        options.out,
+        runtime=options.runtime or None,
+        example=_example(options.run),
+        overwrite=options.overwrite,
+    ).record
     print(_differences(record["check"]))
     print(f"it is in {options.out}; next: python -m http.server --directory {options.out} 8000")
     print("and open http://localhost:8000 in a browser")
@@ -102,6 +110,12 @@ def _held_out(run: str) -> Any:
         return None
 
 
+def _example(run: str) -> Any:
+    """A series that was held out, where one is at hand."""
+    held_out = _held_out(run)
+    return held_out[0][0] if isinstance(held_out, tuple) else None
+
+
 def _held_out_text(run: str) -> Any:
     from minrnn.training import load_run
     from minrnn.training._corpus import load_corpus
@@ -119,14 +133,15 @@ def _held_out_series(run: str) -> Any:
 
     from minrnn.training._files import file_digest
 
-    from ._series import _run
-    from ._series_tasks import Forecasts
+    from ._series import of_run
+    from ._series_tasks import Forecasts, _Labelled
 
-    estimator, data = _run(run, "")
+    estimator, data = of_run(run, "")
     if data.noted.get("sha256") != file_digest(Path(data.noted["data"])):
         return None
-    if not isinstance(data, Forecasts):
-        return data.part("val")  # type: ignore[attr-defined]
+    if isinstance(data, _Labelled):
+        return data.part("val")
+    assert isinstance(data, Forecasts)
     K, N = estimator.context_, estimator.horizon
     windows, targets = [], []
     for at, one in enumerate(data.data.series):

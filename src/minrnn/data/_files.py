@@ -1,4 +1,4 @@
-"""Files that are whole or not there at all."""
+"""Files that are whole or not there at all, and where those are kept that were fetched."""
 
 from __future__ import annotations
 
@@ -20,3 +20,14 @@ def write_whole(path: Path, content: bytes) -> None:
         with suppress(OSError):
             temporary.unlink()
         raise
+
+
+def cached(name: str) -> Path | None:
+    """Where a file is kept that comes from elsewhere; None for a user without a home."""
+    if folder := os.environ.get("MINRNN_CACHE"):
+        return Path(folder) / name
+    if os.path.isabs(folder := os.environ.get("XDG_CACHE_HOME", "")):  # others are to be ignored, the standard says
+        return Path(folder) / "minrnn" / name
+    with suppress(RuntimeError):
+        return Path.home() / ".cache" / "minrnn" / name
+    return None

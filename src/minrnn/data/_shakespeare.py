@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import subprocess
 import sys
 import tempfile
@@ -13,8 +12,9 @@ from pathlib import Path
 
 from minrnn.errors import UserError
 
-from ._files import write_whole
+from ._files import cached, write_whole
 
+NAME = "tinyshakespeare.txt"
 SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
 WHEEL = "dm-sonnet==1.36"
 MEMBERS = tuple(f"sonnet/examples/data/ts.{part}.txt" for part in ("train", "valid", "test"))
@@ -23,7 +23,7 @@ PATIENCE = 300  # seconds for pip
 
 def load_shakespeare() -> str:
     """1,115,394 characters. Raises UserError that says what was tried where neither cache nor pip has them."""
-    cache = _cache_file()
+    cache = cached(NAME)
     content = _read(cache) if cache else None
     if content is None:
         content = _download(f"{cache} has it not" if cache else "there is no cache folder")
@@ -32,17 +32,6 @@ def load_shakespeare() -> str:
                 cache.parent.mkdir(parents=True, exist_ok=True)
                 write_whole(cache, content)
     return content.decode("ascii")
-
-
-def _cache_file() -> Path | None:
-    name = "tinyshakespeare.txt"
-    if folder := os.environ.get("MINRNN_CACHE"):
-        return Path(folder) / name
-    if os.path.isabs(folder := os.environ.get("XDG_CACHE_HOME", "")):  # others are to be ignored, the standard says
-        return Path(folder) / "minrnn" / name
-    with suppress(RuntimeError):  # a user without a home
-        return Path.home() / ".cache" / "minrnn" / name
-    return None
 
 
 def _read(path: Path) -> bytes | None:

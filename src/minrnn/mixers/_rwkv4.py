@@ -70,7 +70,7 @@ class RWKV4Mixer(Mixer):
         )
         sums = None if state is None else torch.cat(state[:3], dim=-1)
         (before, now), last_input = recent(x, 2, None if state is None else state.time_input, reset)
-        r, k, v = (torch.lerp(before, now, mu.to(x.dtype)) for mu in self.mix)
+        r, k, v = (torch.lerp(before, now, mu.to(x.dtype)) for mu in self.mix.unbind())
         stacked = torch.cat([self.receptance(r), self.key(k), self.value(v)], dim=-1)
         parameters = torch.stack([self.decay.exp(), self.bonus])
         mixed, sums = channelwise("rwkv4", stacked, sums, reset, parameters=parameters)
@@ -110,5 +110,5 @@ class _ChannelMix(nn.Module):
 
     def forward(self, x: Tensor, window: Tensor | None, reset: Tensor | None) -> tuple[Tensor, Tensor]:
         (before, now), window = recent(self.norm(x), 2, window, reset)
-        r, k = (torch.lerp(before, now, mu.to(now.dtype)) for mu in self.mix)
+        r, k = (torch.lerp(before, now, mu.to(now.dtype)) for mu in self.mix.unbind())
         return gated(self.down(F.relu(self.key(k)).square()), self.receptance(r), "sigmoid"), window

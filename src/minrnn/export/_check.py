@@ -1,0 +1,69 @@
+"""Whether exported graphs answer as the network does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from minrnn.errors import UserError
+
+from ._graph_file import eager
+from ._source import Arrays, Run, Source
+
+SIZES = ((1, 1), (3, 1), (3, 7), (1, 300), (3, 200))  # B, T
+STEPS = (3, 60)
+ALLOWED = 1e-4
+
+
+@dataclass(frozen=True)
+class Check:
+    """The largest differences found: of answers, and of states as shares of the largest number where that is above 1.
+
+    Attributes:
+        sequence: of the sequence graph from torch.
+        step: of the step graph, over a sequence, from the sequence graph; None where there is no step graph.
+    """
+
+    sequence: float
+    step: float | None
+
+    @property
+    def largest(self) -> float:
+        return max(self.sequence, self.step or 0.0)
+
+
+def check(source: Source, runs: dict[str, Run]) -> Check:
+    """Compare graphs that were written with torch, and with each other, on random input.
+
+    Raises UserError where they differ by more than 1e-4.
+    """
+    own = source.graphs(exported=False)
+    unit, torch_run, rng = own["sequence"].unit, eager(own["sequence"]), np.random.default_rng(0)
+    sequence = 0.0
+    for size in SIZES:
+        inputs = source.random(rng, *size)
+        sequence = max(sequence, _difference(runs["sequence"](inputs), torch_run(inputs), unit))
+    step = None
+    if "step" in runs:
+        inputs = source.random(rng, *STEPS)
+        step = _difference(source.step_through(runs["step"], inputs), runs["sequence"](inputs), unit)
+    found = Check(sequence, step)
+    if not found.largest <= ALLOWED:
+        raise UserError(
+            f"the graphs answer differently from the run: by {found.largest:.2g}, where {ALLOWED:g} is allowed; "
+            "nothing was written; please report it with the pattern of the run"
+        )
+    return found
+
+
+def _difference(found: Arrays, expected: Arrays, unit: np.ndarray | float) -> float:
+    """The largest of all outputs that both have; of the answers, which come first, in their unit."""
+    differences = []
+    for index, name in enumerate(expected):
+        if name not in found or not expected[name].size:
+            continue
+        a, b = found[name].astype(np.float64), expected[name].astype(np.float64)
+        of = unit if index == 0 else max(1.0, float(np.abs(b).max()))
+        differences.append(float(np.abs((a - b) / of).max()))
+    return max(differences)
