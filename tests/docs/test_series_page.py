@@ -12,6 +12,7 @@ def test_examples() -> None:
     for example in re.findall(r"```python\n(.*?)```", PAGE, re.S):
         exec(example, found)
     assert found["probabilities"].shape == (40, 2)
+    assert found["timed"].predict(found["events"]).shape == (40,)
     assert found["path"].shape == (1, 24)
     assert (found["low"] <= found["high"]).all()
     assert abs(found["middle"] - found["y"][576:]).mean() < 10
