@@ -30,14 +30,18 @@ def test_runs_on_series(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> N
     X = [rng.normal(size=(2, 12 + number)) for number in range(10)]
     small = {"width": 8, "steps": 3, "random_state": 0}
     save_estimator(MinRNNClassifier(**small).fit(X, ["a", "b"] * 5), tmp_path / "classify")
-    save_estimator(MinRNNForecaster(4, context=16, **small).fit(rng.normal(size=60)), tmp_path / "forecast")
+    forecaster = MinRNNForecaster(4, context=16, **small).fit(rng.normal(size=60), exog=np.arange(60.0))
+    save_estimator(forecaster, tmp_path / "forecast")
     np.savez(tmp_path / "classify.npz", X=rng.normal(size=(9, 2, 14)))
-    np.savez(tmp_path / "forecast.npz", y=rng.normal(size=60))
+    np.savez(tmp_path / "one.npz", X=rng.normal(size=(9, 1, 14)))
+    np.savez(tmp_path / "forecast.npz", y=rng.normal(size=60), exog=np.arange(60.0))
     for task, layers in (("classify", 4), ("forecast", 1)):
         words = [str(tmp_path / task), "--data", str(tmp_path / f"{task}.npz"), "--out", str(tmp_path / "page.html")]
         assert main(["inspect", *words, "--json"]) == 0
         assert len(json.loads(capsys.readouterr().out)["memory"]) == layers
         assert (tmp_path / "page.html").read_text().count("data:image/png") == 2
+    assert main(["inspect", str(tmp_path / "classify"), "--data", str(tmp_path / "one.npz")]) == 2
+    assert "1 channels; expected 2" in capsys.readouterr().err
 
 
 def test_what_cannot_be_inspected(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -86,8 +86,11 @@ def test_what_was_understood_is_said_first(folder: Path, capsys: pytest.CaptureF
     assert run("evaluate", tmp_path / "run", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["rmse"] < found["rmse_of_mean"]
-    assert run("evaluate", tmp_path / "run", "--data", folder / "gaits.csv") == 0
+    (folder / "others.csv").write_text((folder / "gaits.csv").read_text() + "\n")
+    assert run("evaluate", tmp_path / "run", "--data", folder / "others.csv") == 0
     assert "\nfirst: root mean squared error 0." in capsys.readouterr().out
+    assert run("evaluate", tmp_path / "run", "--data", folder / "gaits.csv") == 0
+    assert "\nfirst:" not in capsys.readouterr().out  # it has learned from these
     assert run("evaluate", tmp_path / "run", "--no-baselines", "--json") == 0
     assert "baselines" not in json.loads(capsys.readouterr().out)
 
@@ -141,7 +144,7 @@ def test_bad_input_is_one_line(
 def test_unseen_classes(gaits: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "other.csv").write_text((folder / "gaits.csv").read_text().replace("fast", "flying"))
     assert run("evaluate", gaits, "--data", tmp_path / "other.csv") == 2
-    assert "has the class flying, which the run has not seen" in capsys.readouterr().err
+    assert "has the class 'flying', which the run has not seen" in capsys.readouterr().err
 
 
 def test_defaults_are_those_of_the_estimators() -> None:
@@ -228,6 +231,13 @@ def test_irregular_steps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert run("predict", tmp_path / "run", "--data", tmp_path / "events.csv") == 0
     assert run("train", "--task", "classify", "--data", tmp_path / "events.csv", "--irregular", "--out", "x") == 2
     assert "--irregular needs --series and --time" in capsys.readouterr().err
+    np.savez(tmp_path / "X.npz", X=rng.normal(size=(6, 2, 9)), y=np.arange(6) % 2)
+    words = ["--series", "id", "--time", "when", "--irregular", "--out", "x"]
+    assert run("train", "--task", "classify", "--data", tmp_path / "X.npz", *words) == 2
+    assert "--series is for tables" in capsys.readouterr().err
+    words = ["--series", "id", "--time", "when", "--init", tmp_path / "run", "--out", "x"]
+    assert run("train", "--task", "classify", "--data", tmp_path / "events.csv", *words) == 2
+    assert "was trained with --irregular; train with it" in capsys.readouterr().err
 
 
 def test_static_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

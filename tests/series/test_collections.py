@@ -277,7 +277,33 @@ def test_times_of_steps(kind: Any) -> None:
         kind(time_channel=0, **SMALL).fit(faster[:40], y[:40]).predict(faster[40:]), found, atol=1e-3
     )
     X[3, 0, 5] = X[3, 0, 7]
-    with pytest.raises(ValueError, match=r"X\[3\] has the time .* at step 6, after .*time_channel"):
+    with pytest.raises(ValueError, match=r"series 4 has the time .* at step 7, after .*time_channel"):
         kind(time_channel=0, **SMALL).fit(X, y)
     with pytest.raises(ValueError, match="time_channel is 2, but series have 2 channels"):
         kind(time_channel=2, **SMALL).fit(X, y)
+
+
+def test_a_warm_start_keeps_what_decides_for_the_classes_that_it_knows() -> None:
+    rng = np.random.default_rng(0)
+    kind = np.arange(40) % 2
+    X = rng.normal(size=(40, 1, 12)) + 3 * kind[:, None, None]
+    classifier = MinRNNClassifier(width=8, steps=60, random_state=0, warm_start=True).fit(X, np.array(["b", "c"])[kind])
+    classifier.set_params(steps=1, learning_rate=1e-9)
+    assert classifier.fit(X, np.array(["b", "d"])[kind]).predict_proba(X[:1])[0, 0] != 0
+    learned = classifier.network_.head.weight[0].clone()  # of b
+    classifier.fit(np.concatenate([X, X[:2] + 9]), np.array(["b", "d", "a"])[[*kind, 2, 2]])
+    torch.testing.assert_close(classifier.network_.head.weight[1], learned, rtol=0, atol=1e-6)
+    assert (classifier.predict(X[kind == 0]) == "b").mean() > 0.9
+
+
+def test_a_warm_start_keeps_the_scale_of_targets() -> None:
+    rng = np.random.default_rng(0)
+    y = rng.normal(size=60)
+    X = y[:, None, None] + 0.1 * rng.normal(size=(60, 1, 10))
+    regressor = MinRNNRegressor(width=8, steps=150, random_state=0, warm_start=True).fit(X, y)
+    before = regressor.predict(X)
+    regressor.set_params(steps=1, learning_rate=1e-9).fit(X[y > 0.5], y[y > 0.5])
+    np.testing.assert_allclose(regressor.predict(X), before, atol=1e-4)
+    timed = MinRNNRegressor(width=8, steps=1, warm_start=True, random_state=0).fit(X.cumsum(axis=2), y)
+    with pytest.raises(ValueError, match="time_channel is 0; warm_start goes on from a fit where it was another"):
+        timed.set_params(time_channel=0).fit(np.abs(X).cumsum(axis=2), y)

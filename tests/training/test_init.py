@@ -54,9 +54,19 @@ def test_what_does_not_fit(small: Small, tmp_path: Path) -> None:
         UserError, match=r"width should be 32, but the weights of --init .*first are of width 16; leave"
     ):
         train(small("other", width=32), init=first.folder, quiet=True)
+    with pytest.raises(UserError, match="is the run of --init, which has to stay"):
+        train(small("first"), init=first.folder, overwrite=True, quiet=True)
     with pytest.raises(UserError, match="there is no run folder"):
         train(small("other"), init=tmp_path / "none", quiet=True)
     (tmp_path / "new.txt").write_text("ÄÖ" * 500)
     with pytest.raises(UserError, match="not among the"):
         train(small("other", data=str(tmp_path / "new.txt")), init=first.folder, quiet=True)
     assert not (tmp_path / "other").exists()
+
+
+def test_the_other_run_has_to_be_what_it_was(small: Small) -> None:
+    first = train(small("first", steps=4), quiet=True)
+    stopped = train(small("tuned"), init=first.folder, should_stop=lambda: True, quiet=True)
+    train(small("first", steps=8, width=24), overwrite=True, quiet=True)
+    with pytest.raises(UserError, match=r"first has changed since .*tuned began with it"):
+        resume(stopped.folder, quiet=True)

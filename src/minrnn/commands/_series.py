@@ -214,7 +214,8 @@ def evaluate(folder: str, source: str, split: Split, as_json: bool, picture: str
     elif split == "val" and not data.noted["held_out"]:
         raise UserError(f"{folder} was trained on all of its data; give other --data, or --split all")
     learned = None
-    if baselines and unchanged and (source or split == "val"):  # what they have learned tells nothing
+    elsewhere = source and file_digest(Path(source)) != data.noted.get("sha256")
+    if baselines and unchanged and (elsewhere or split == "val"):  # what they have learned tells nothing
         learned = of_run(folder, "")[1] if source else data
     show = display()
     try:
@@ -275,7 +276,7 @@ def _begun(task: str, options: SeriesOptions) -> tuple[Estimator, dict[str, Any]
     """What is to learn, fresh or from the run --init, and what `config.json` will note of the data."""
     from minrnn.series._saving import TASKS, load_estimator, task_of
     from minrnn.training._folder import RunFolder, read_config
-    from minrnn.training._init import as_begun
+    from minrnn.training._init import as_begun, check_apart
 
     noted, parameters = _noted(options), _parameters(options)
     kind = TASKS[task]
@@ -284,11 +285,17 @@ def _begun(task: str, options: SeriesOptions) -> tuple[Estimator, dict[str, Any]
     estimator = load_estimator(options.init)
     if not isinstance(estimator, kind):
         raise UserError(f"--init {options.init} is a run of --task {task_of(estimator)}; expected one of {task}")
+    check_apart(options.init, options.out)
     begun = estimator.get_params()
+    if noted.get("irregular", False) != (begun.get("time_channel") is not None):
+        other = "with" if begun["time_channel"] is not None else "without"
+        raise UserError(f"--init {options.init} was trained {other} --irregular; train {other} it")
     usual = _parameters(type(options)(data=options.data, out=options.out))
     shape = as_begun({name: begun[name] for name in SHAPE if name in begun}, parameters, usual, options.init)
     answers = {name: begun[name] for name in ANSWERS if name in begun and parameters[name] == usual[name]}
     estimator.set_params(**parameters | shape | answers | {"warm_start": True})
+    taken = ", ".join(f"{name} {value}" for name, value in (shape | answers).items())
+    print(f"beginning with {options.init}: {taken}")
     channels = (read_config(RunFolder(Path(options.init))).get("data") or {}).get("channels")
     return estimator, noted | ({"channels": channels} if channels and not noted.get("channels") else {})
 
@@ -318,6 +325,6 @@ def _parameters(options: SeriesOptions) -> dict[str, Any]:
         given["time_channel"] = -1
     if "one_direction" in given:
         given["bidirectional"] = not given.pop("one_direction")
-    if given.pop("balanced", False):
-        given["class_weight"] = "balanced"
+    if "balanced" in given:
+        given["class_weight"] = "balanced" if given.pop("balanced") else None
     return given

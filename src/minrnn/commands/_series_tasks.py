@@ -110,7 +110,7 @@ class _Labelled:
 
     def baselines(
         self,
-        task: str,
+        estimator: Any,
         split: Split,
         baselines: Baselines | None,
         measure: Callable[[np.ndarray, np.ndarray], float],
@@ -121,10 +121,12 @@ class _Labelled:
             return {}, ""
 
         from minrnn.series._baselines import label_baselines
+        from minrnn.series._saving import task_of
 
         X, y = self.part(split)
         X_learned, y_learned = baselines.data.part("train")
-        answers = label_baselines(task, X_learned, y_learned, X, baselines.busy)
+        X_learned, X = (estimator._timed(one) for one in (X_learned, X))
+        answers = label_baselines(task_of(estimator), X_learned, y_learned, X, baselines.busy)
         figures = {name: None if one is None else measure(one, y) for name, one in answers.items()}
         lines = [
             f"\n{name}: {'left out, for so many series' if one is None else shown.format(one)}"
@@ -187,8 +189,10 @@ class Classes(_Labelled):
 
         X, y = self.part(split)
         classes = estimator.classes_
-        if len(unseen := np.setdiff1d(y, classes)):
-            raise UserError(f"{self.source} has the class {unseen[0]}, which the run has not seen; it knows {classes}")
+        if len(unseen := np.setdiff1d(y, classes).tolist()):
+            raise UserError(
+                f"{self.source} has the class {unseen[0]!r}, which the run has not seen; it knows {classes.tolist()}"
+            )
         chances = estimator.predict_proba(X)
         answers = classes[chances.argmax(axis=1)]
         counts = confusion_matrix(y, answers, labels=classes)
@@ -204,7 +208,7 @@ class Classes(_Labelled):
             "confusion": counts.tolist(),
         }
         simpler, simpler_lines = self.baselines(
-            "classify", split, baselines, lambda found, true: float((found == true).mean()), "{:.1%} right"
+            estimator, split, baselines, lambda found, true: float((found == true).mean()), "{:.1%} right"
         )
         line = (
             f"{values['accuracy']:.1%} of {len(y):,} series right "
@@ -258,7 +262,7 @@ class Numbers(_Labelled):
             "r2": float(1 - rmse**2 / y.var()) if y.var() else None,
         }
         line = f"root mean squared error {rmse:.4g} on {len(y):,} series (their mean: {values['rmse_of_mean']:.4g})"
-        simpler, simpler_lines = self.baselines("regress", split, baselines, _rmse, "root mean squared error {:.4g}")
+        simpler, simpler_lines = self.baselines(estimator, split, baselines, _rmse, "root mean squared error {:.4g}")
         text = f"{line}{simpler_lines}\nmean absolute error {values['mae']:.4g}"
         if values["r2"] is not None:
             text += f", R squared {values['r2']:.3f}"
@@ -373,14 +377,17 @@ class Forecasts:
         return pd.concat(parts, ignore_index=True)
 
     def read_some(self, estimator: Any, sequences: int, steps: int) -> str:
-        few = self.data.series[:sequences]
-        known = self.data.known
+        few, known, N = self.data.series[:sequences], self.data.known, estimator.horizon
+        if known is not None:  # of the steps to come as well
+            few = [y[:, : one.shape[1] - N] for y, one in zip(few, known, strict=False)]
+            known = [one[:, : y.shape[1] + N] for y, one in zip(few, known, strict=False)]
         estimator._answers(
             few,
-            known and [one[:, : y.shape[1] + estimator.horizon] for one, y in zip(known, few, strict=False)],
+            known,
             None if self.data.static is None else self.data.static[:sequences],
         )
-        return f"the last {estimator.context_} steps of {len(few)} series, in patches of {estimator.patch}"
+        patch = f"a step of the network is {estimator.patch} of them"
+        return f"the last {estimator.context_} steps of {len(few)} series; {patch}"
 
 
 def _rmse(found: np.ndarray, true: np.ndarray) -> float:

@@ -137,7 +137,8 @@ def _of_series(folder: str, source: str) -> Seen:
     estimator, data = of_run(folder, source, labels=False)
     with one_line(), watching(estimator.network_) as layers:
         sample = data.read_some(estimator, SEQUENCES, STEPS)
-    kind = f"{task_of(estimator)}, {estimator.layers} x {estimator.mixer}, width {estimator.width}"
+    ends = ", then the same from the end" if getattr(estimator, "bidirectional", False) else ""
+    kind = f"{task_of(estimator)}, {estimator.layers} x {estimator.mixer}{ends}, width {estimator.width}"
     return Seen(kind, estimator.network_, layers, sample, _curve(estimator.curve_))
 
 

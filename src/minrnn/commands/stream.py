@@ -25,7 +25,8 @@ class StreamOptions:
     Example:  tail -f load.log | minrnn stream runs/load --state load.safetensors
 
     For a run on series a line has the values of one step, one for each channel, with commas or spaces between them
-    (nan where one is missing). For a run on text a line is the next line of the text.
+    (nan where one is missing), and at its end, of a run trained with --irregular, the time (of dates in seconds). For a
+    run on text a line is the next line of the text.
     """
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]

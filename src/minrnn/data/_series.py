@@ -147,7 +147,7 @@ def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
     Raises:
         UserError: the file is missing, empty, or not what it should be.
     """
-    path = _path(source)
+    path = _path(source, layout)
     if path.suffix == ".npz":
         arrays = _arrays(path, "X", "X and y")
         series, y = _as_series(arrays["X"], path, "X"), arrays.get("y")
@@ -186,7 +186,7 @@ def load_observed(source: str, layout: Layout) -> Observed:
     Raises:
         UserError: the file is missing, empty, or not what it should be.
     """
-    path = _path(source)
+    path = _path(source, layout)
     if path.suffix == ".npz":
         arrays = _arrays(path, "y", "y, and perhaps exog")
         y = np.atleast_2d(arrays["y"])
@@ -305,7 +305,7 @@ def _first_dates(table: pd.DataFrame, layout: Layout) -> str:
     """The first column that is free, where it holds something else than numbers."""
     import pandas as pd
 
-    taken = {layout.series, *layout.known, *layout.channels}
+    taken = {layout.series, *layout.known, *layout.static, *layout.channels}
     first = next((name for name in table.columns if name not in taken), "")
     return "" if not first or pd.api.types.is_numeric_dtype(table[first]) else str(first)
 
@@ -343,12 +343,17 @@ def _without_end(values: np.ndarray) -> np.ndarray:
     return values[:, : filled[-1] + 1] if len(filled) else values
 
 
-def _path(source: str) -> Path:
+def _path(source: str, layout: Layout) -> Path:
     path = Path(source)
     if not path.is_file():
         raise UserError(f"there is no file {path}")
     if path.suffix not in (".npz", ".ts") and kind_of_table(path) not in READERS:
         raise UserError(f"{path} is of no kind that can be read; expected {', '.join(READERS)}, .npz or .ts")
+    asked = [name for name in ("series", "time", "irregular", "known", "static") if getattr(layout, name)]
+    if asked and path.suffix in (".npz", ".ts"):
+        raise UserError(
+            f"--{asked[0]} is for tables; {path} has no columns, leave it out or give a .csv or .parquet file"
+        )
     return path
 
 

@@ -11,7 +11,7 @@ from torch._higher_order_ops import scan
 
 from minrnn.errors import UserError
 
-from ..mixers import _REGISTRY, Mixer, names, options
+from ..mixers import Mixer, name_of, names, options
 from ..models._block import Block
 
 GROWS = "its state grows with what it reads"
@@ -65,7 +65,7 @@ def check_mixers(network: nn.Module) -> None:
     for module in network.modules():
         if not isinstance(module, Mixer):
             continue
-        name = next(name for name, kind in _REGISTRY.items() if type(module) is kind)
+        name = name_of(module)
         if name in REFUSED:
             raise UserError(f"the mixer {name} cannot be exported: {REFUSED[name]}; {_those_that_can()}")
         if not module.constant_state:

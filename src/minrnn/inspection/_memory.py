@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..mixers import name_of
 from ..models import Block
 
 LAYERS_WITH = ("h", "c", "C", "S", "s")
@@ -46,7 +47,7 @@ def watching(network: nn.Module) -> Iterator[list[Layer]]:
     steps long. Mixers without a state that decays (attention) give none.
 
     Args:
-        network: anything with blocks of `minrnn.models` in it, called once in the `with` block.
+        network: anything with blocks of `minrnn.models` in it; its first call in the `with` block counts.
 
     Example:
         >>> from minrnn.models import Stack
@@ -57,10 +58,13 @@ def watching(network: nn.Module) -> Iterator[list[Layer]]:
         ['1 mingru', '2 mingru']
     """
     found: list[Layer] = []
+    noted: set[int] = set()
     blocks = [module for module in network.modules() if isinstance(module, Block)]
 
     def note(number: int, block: Block, arguments: tuple[Any, ...]) -> None:
-        found.extend(_layers(f"{number} {_name(block.mixer)}", block.mixer, arguments[0].detach()))
+        if number not in noted:
+            noted.add(number)
+            found.extend(_layers(f"{number} {name_of(block.mixer)}", block.mixer, arguments[0].detach()))
 
     handles = [
         block.mixer.register_forward_pre_hook(
@@ -73,11 +77,6 @@ def watching(network: nn.Module) -> Iterator[list[Layer]]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-def _name(mixer: nn.Module) -> str:
-    """That of the registry, from that of the class."""
-    return type(mixer).__name__.removesuffix("Mixer").lower()
 
 
 def _layers(name: str, mixer: Any, x: Tensor) -> list[Layer]:

@@ -65,6 +65,7 @@ __all__ = [
     "check_state",
     "exempt_from_weight_decay",
     "expanded",
+    "name_of",
     "names",
     "options",
     "raise_forget_bias",
@@ -98,6 +99,11 @@ _REGISTRY: dict[str, type[Mixer]] = {
 def names() -> list[str]:
     """All names that `build` takes."""
     return list(_REGISTRY)
+
+
+def name_of(mixer: Mixer) -> str:
+    """The name that `build` knows this kind of mixer by."""
+    return next(name for name, kind in _REGISTRY.items() if type(mixer) is kind)
 
 
 def options(name: str) -> dict[str, Any]:

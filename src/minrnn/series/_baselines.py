@@ -14,6 +14,7 @@ from ._forecaster import MinRNNForecaster
 WINDOW = 0.1  # of the length, which warping is kept in
 MOST_CELLS = 2e10  # of all warping matrices together: about a minute
 MOST_SERIES = 10_000  # each becomes 10,000 features of MiniRocket
+MOST_VALUES = 1e8  # of series as long as the longest
 MOST_WINDOWS = 60_000  # that ridge regression learns from
 SHORTEST = 9  # steps that MiniRocket needs
 
@@ -24,22 +25,27 @@ def label_baselines(
     """What the nearest neighbour and MiniRocket answer for X_new after learning from X and y, by their names; None
     where there are too many series to wait for.
 
-    Missing values are taken as the mean of their channel, and shorter series as going on with it. `task` is classify or
-    regress.
+    Channels are scaled; missing values are taken as the mean of their channel, and shorter series as going on with it.
+    `task` is classify or regress.
     """
     scale = Scale.of(X)
-    near, far = (_filled(part, scale, SHORTEST) for part in (X, X_new))
-    equal = _equal([*near, *far])
-    cells = sum(one.size for one in near) * sum(one.size for one in far) * 2 * WINDOW / len(scale.mean)
+    near, far = (_filled(part, scale) for part in (X, X_new))
+    count, longest = len(near) + len(far), max(one.shape[1] for one in (*near, *far))
+    cells = sum(one.shape[1] for one in near) * sum(one.shape[1] for one in far) * 2 * WINDOW * len(scale.mean)
+    slow, large = cells > MOST_CELLS, count > MOST_SERIES or count * longest * len(scale.mean) > MOST_VALUES
     found: dict[str, np.ndarray | None] = {}
-    for name, make, parts, much in (
-        ("nearest neighbour (DTW)", _nearest, (near, far), cells > MOST_CELLS),
-        ("MiniRocket", _rocket, (equal[: len(near)], equal[len(near) :]), len(equal) > MOST_SERIES),
+    for name, make, made, much in (
+        ("nearest neighbour (DTW)", _nearest, lambda: (near, far), slow),
+        ("MiniRocket", _rocket, lambda: (_equal(near, longest), _equal(far, longest)), large),
     ):
         busy(name)
         with warnings.catch_warnings():  # what these methods think of the data
             warnings.simplefilter("ignore")
-            found[name] = None if much else np.asarray(make(task).fit(parts[0], y).predict(parts[1]))
+            if much:
+                found[name] = None
+                continue
+            learned, new = made()
+            found[name] = np.asarray(make(task).fit(learned, y).predict(new))
     return found
 
 
@@ -52,8 +58,10 @@ class Ridge:
         from sklearn.linear_model import Ridge
 
         self.K, self.N, self.scale = forecaster.context_, forecaster.horizon, forecaster.scales_.series
-        windows = np.concatenate([_windows(self._filled(one), self.K + self.N) for one in learned])
-        windows = windows[:: -(-len(windows) // MOST_WINDOWS)]
+        steps = self.K + self.N
+        count = sum(len(one) * max(0, one.shape[1] - steps + 1) for one in learned)
+        every = -(-count // MOST_WINDOWS) or 1
+        windows = np.concatenate([_windows(self._filled(one), steps)[:, ::every].reshape(-1, steps) for one in learned])
         self.model = Ridge().fit(windows[:, : self.K], windows[:, self.K :])
 
     def forecasts(self, series: np.ndarray, origins: np.ndarray) -> np.ndarray:
@@ -68,10 +76,10 @@ class Ridge:
 
 
 def _windows(values: np.ndarray, steps: int) -> np.ndarray:
-    """(C, T) -> (C * W, steps), one from each start."""
+    """(C, T) -> (C, W, steps), one from each start, not copied."""
     if values.shape[1] < steps:
-        return np.zeros((0, steps))
-    return np.lib.stride_tricks.sliding_window_view(values, steps, axis=1).reshape(-1, steps)
+        return np.zeros((len(values), 0, steps))
+    return np.lib.stride_tricks.sliding_window_view(values, steps, axis=1)
 
 
 def _nearest(task: str) -> Any:
@@ -90,18 +98,12 @@ def _rocket(task: str) -> Any:
     return kind(random_state=0, n_jobs=-1)
 
 
-def _filled(X: Collection, scale: Scale, shortest: int) -> list[np.ndarray]:
-    """Each of `shortest` steps at least, with the channel's mean where there is no value."""
-    mean = scale.mean[:, None]
-    filled = []
-    for one in X:
-        values = np.where(np.isnan(one), mean, one)
-        ahead = np.repeat(mean, max(0, shortest - values.shape[1]), axis=1)
-        filled.append(np.concatenate([values, ahead], axis=1))
-    return filled
+def _filled(X: Collection, scale: Scale) -> list[np.ndarray]:
+    """Each scaled, of `SHORTEST` steps at least, and 0, which is the channel's mean, where there is no value."""
+    filled = [np.nan_to_num(scale.scaled(one)) for one in X]
+    return [np.pad(one, ((0, 0), (0, max(0, SHORTEST - one.shape[1])))) for one in filled]
 
 
-def _equal(X: Sequence[np.ndarray]) -> np.ndarray:
-    """(N, C, T), with zeros after each series' end: MiniRocket takes equal lengths alone."""
-    longest = max(one.shape[1] for one in X)
-    return np.stack([np.pad(one, ((0, 0), (0, longest - one.shape[1]))) for one in X])
+def _equal(X: Sequence[np.ndarray], steps: int) -> np.ndarray:
+    """(N, C, T), going on with 0 after each series' end: MiniRocket takes equal lengths alone."""
+    return np.stack([np.pad(one, ((0, 0), (0, steps - one.shape[1]))) for one in X])

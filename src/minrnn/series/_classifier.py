@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ._collection import Collection
 from ._estimator import Learner
-from ._learning import Loss
+from ._learning import Loss, seeded
 
 
 class MinRNNClassifier(Learner, BaseClassifier):
@@ -43,7 +43,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
         validation_fraction: see `early_stopping`.
         patience: see `early_stopping`; 0 never stops.
         warm_start: `fit` goes on from the network, and keeps the scale, of the last `fit`; the last layer begins anew
-            where the number of classes is another.
+            for classes that it did not know.
         random_state: same number, same network.
         n_jobs: threads; None is 1, -1 all processors.
         verbose: show progress on stderr.
@@ -116,6 +116,8 @@ class MinRNNClassifier(Learner, BaseClassifier):
             verbose=verbose,
         )
 
+    LEARNED = (*Learner.LEARNED, "head_classes_")
+
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> MinRNNClassifier:
         """Go on learning, from more series: one pass over them at the highest learning rate.
 
@@ -155,7 +157,23 @@ class MinRNNClassifier(Learner, BaseClassifier):
     def _know(self, labels: np.ndarray) -> None:
         """Take the labels, in order, as aeon's `fit` does."""
         self.classes_, self.n_classes_ = labels, len(labels)
+        self.head_classes_ = labels
         self._class_dictionary = {label: index for index, label in enumerate(labels)}
+
+    def _begin(self, X: Collection) -> None:
+        """As all estimators; classes that the last `fit` knew keep what decides for them, others begin anew."""
+        earlier = getattr(self, "network_", None) if self.warm_start else None
+        super()._begin(X)
+        if earlier is not None:
+            known = self.head_classes_.tolist()
+            with seeded(self.seed_), torch.no_grad():
+                head = self._network().head
+                for row, label in enumerate(self.classes_.tolist()):
+                    if label in known:
+                        head.weight[row] = earlier.head.weight[known.index(label)]
+                        head.bias[row] = earlier.head.bias[known.index(label)]
+            self.network_.head = head
+        self.head_classes_ = self.classes_
 
     @property
     def _outputs(self) -> int:

@@ -40,7 +40,9 @@ class Scale:
         return len(self.mean) + int(self.marked.sum())
 
     def scaled(self, one: np.ndarray) -> np.ndarray:
-        """(C, T) -> (C, T), NaN where a value is missing."""
+        """(C, T) -> (C, T), NaN where a value is missing. Raises ValueError for another C."""
+        if len(one) != len(self.mean):
+            raise ValueError(f"a series has {len(one)} channels; expected {len(self.mean)}, as in fit")
         return np.asarray((np.asarray(one, np.float64) - self.mean[:, None]) / self.deviation[:, None])
 
     def apply(self, series: Collection) -> tuple[Tensor, Tensor]:
@@ -70,9 +72,10 @@ def time_between(series: Collection, channel: int) -> list[np.ndarray]:
         apart = np.diff(values[channel], prepend=values[channel, :1])
         if not (apart >= 0).all():  # nor is NaN
             at = int((~(apart >= 0)).argmax())
+            after = f", after {values[channel, at - 1]}" if at else ""
             raise ValueError(
-                f"X[{index}] has the time {values[channel, at]} at step {at}, after {values[channel, at - 1]}; "
-                f"expected times in order, none missing, in channel {channel} (time_channel)"
+                f"series {index + 1} has the time {values[channel, at]} at step {at + 1}{after}; expected times in "
+                f"order, none missing, in channel {channel} (time_channel)"
             )
         values[channel] = apart
         changed.append(values)

@@ -61,9 +61,12 @@ class Whole:
 class Learner:
     """Under aeon's base classes, which check and convert what they are given and then call `_fit` and `_predict`."""
 
+    LEARNED: tuple[str, ...] = ("network_", "scale_", "time_unit_")
+    """What `warm_start` goes on with."""
+
     is_fitted: bool
     scale_: Scale
-    time_unit_: float
+    time_unit_: float | None
     network_: SeriesNetwork
     optimizer_: torch.optim.Optimizer
     seed_: int
@@ -130,7 +133,7 @@ class Learner:
 
     def reset(self, keep: str | list[str] | None = None) -> Any:
         """Forget what was learned; with `warm_start` all but the network and its scale."""
-        return super().reset(kept_through_reset(self, keep, ("network_", "scale_", "time_unit_")))  # type: ignore[misc]
+        return super().reset(kept_through_reset(self, keep, self.LEARNED))  # type: ignore[misc]
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_collection(X)
@@ -155,7 +158,7 @@ class Learner:
         return X  # type: ignore[no-any-return]
 
     def _learn(self, X: Collection, targets: Tensor, loss: Loss, stratify: np.ndarray | None = None) -> None:
-        """Fit a fresh network; a held-out part has each label of `stratify` in proportion."""
+        """Fit the network; a held-out part has each label of `stratify` in proportion."""
         self._begin(X)
         examples = Whole(*self._scaled(X), targets, self.noise)
         held_out = None
@@ -183,15 +186,17 @@ class Learner:
             self.scale_ = Scale.of(self._timed(X))
         elif len(X[0]) != len(self.scale_.mean):
             raise ValueError(f"X has {len(X[0])} channels; warm_start goes on from {len(self.scale_.mean)}")
+        elif (self.time_unit_ is None) != (self.time_channel is None):
+            raise ValueError(f"time_channel is {self.time_channel}; warm_start goes on from a fit where it was another")
         with seeded(self.seed_):
             self.network_ = begun_from(learned, self._network(), ("head",))
 
-    def _mean_time(self, X: Collection) -> float:
-        """Between two steps."""
+    def _mean_time(self, X: Collection) -> float | None:
+        """Between two steps, 1 where all are at the same time; None where no channel holds times."""
         if self.time_channel is None:
-            return 1.0
-        apart = [one[self.time_channel, 1:] for one in time_between(X, self.time_channel)]
-        return float(np.concatenate(apart).mean()) if sum(map(len, apart)) else 1.0
+            return None
+        apart = np.concatenate([one[self.time_channel, 1:] for one in time_between(X, self.time_channel)])
+        return float(apart.mean()) or 1.0 if len(apart) else 1.0
 
     def _timed(self, X: Collection) -> Collection:
         """With ln(1 + time since the step before, over the usual one) in the place of times."""
@@ -199,7 +204,7 @@ class Learner:
             return X
         changed = time_between(X, self.time_channel)
         for one in changed:
-            one[self.time_channel] = np.log1p(one[self.time_channel] / (self.time_unit_ or 1.0))
+            one[self.time_channel] = np.log1p(one[self.time_channel] / self.time_unit_)
         return changed
 
     def _scaled(self, X: Collection) -> tuple[Tensor, Tensor]:

@@ -34,6 +34,8 @@ class MinRNNRegressor(Learner, BaseRegressor):
         (1,)
     """
 
+    LEARNED = (*Learner.LEARNED, "target_mean_", "target_deviation_")
+
     def partial_fit(self, X: Any, y: Any) -> MinRNNRegressor:
         """Go on learning, from more series: one pass over them at the highest learning rate.
 
@@ -59,6 +61,8 @@ class MinRNNRegressor(Learner, BaseRegressor):
         return 1
 
     def _scale_targets(self, y: np.ndarray) -> None:
+        if self.warm_start and hasattr(self, "target_mean_"):
+            return  # the last layer answers in these
         self.target_mean_ = float(y.mean())
         self.target_deviation_ = float(y.std()) or 1.0
 

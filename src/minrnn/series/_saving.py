@@ -149,7 +149,7 @@ def _restore(estimator: Estimator, learned: dict[str, Any]) -> None:
         estimator.context_ = int(learned["context"])
         estimator.scales_ = Scales(**{name: one and _scale(one) for name, one in learned["scales"].items()})
         return
-    estimator.scale_, estimator.time_unit_ = _scale(learned["scale"]), float(learned.get("time_unit", 1.0))
+    estimator.scale_, estimator.time_unit_ = _scale(learned["scale"]), learned.get("time_unit")
     estimator.seed_, estimator.updates_ = int(learned["seed"]), int(learned["updates"])
     if isinstance(estimator, MinRNNRegressor):
         estimator.target_mean_ = float(learned["target_mean"])

@@ -100,6 +100,7 @@ class Settings:
     vocabulary_size: int | None = None
     text_sha256: str | None = None
     init: str | None = None
+    init_sha256: str | None = None
 
     def save(self, run: RunFolder) -> None:
         write_json(
@@ -109,6 +110,7 @@ class Settings:
                 "vocabulary_size": self.vocabulary_size,
                 "text_sha256": self.text_sha256,
                 "init": self.init,
+                "init_sha256": self.init_sha256,
                 "training": self.config.to_json(),
             },
         )
@@ -122,10 +124,10 @@ class Settings:
         try:
             size, digest, training = record.get("vocabulary_size"), record.get("text_sha256"), record.get("training")
             facts = (type(size) is int and size > 0 and isinstance(digest, str)) or (size is None and digest is None)
-            init = record.get("init")
-            if not (facts and isinstance(training, dict) and isinstance(init, str | None)):
+            begun = [record.get(name) for name in ("init", "init_sha256")]
+            if not (facts and isinstance(training, dict) and all(isinstance(one, str | None) for one in begun)):
                 raise UserError("vocabulary_size, text_sha256, init or training is missing or of the wrong type")
-            return cls(TrainConfig.from_json(training, str(run.path)), size, digest, init)
+            return cls(TrainConfig.from_json(training, str(run.path)), size, digest, *begun)
         except UserError as error:
             raise unfit_config(run, str(error)) from None
 

@@ -13,7 +13,6 @@ import torch
 from torch import Tensor, nn
 
 from ._checkpoint import State, load_checkpoint, read_weights, save_checkpoint, save_weights
-from ._config import TrainConfig
 from ._corpus import Corpus
 from ._distributed import Group
 from ._evaluate import CHUNK, Evaluation, evaluate
@@ -47,18 +46,17 @@ class Trainer:
     def __init__(
         self,
         folder: RunFolder,
-        config: TrainConfig,
+        settings: Settings,
         corpus: Corpus,
         group: Group,
         device: torch.device,
         display: Display,
-        init: str | None = None,
         weights: dict[str, Tensor] | None = None,
     ) -> None:
-        """`weights`, those of the run `init`, take the place of random ones."""
-        self.folder, self.config = folder, config
+        """`weights` take the place of random ones."""
+        self.folder, self.settings, self.config = folder, settings, settings.config
         self.corpus, self.group, self.device, self.display = corpus, group, device, display
-        self.init, self.weights = init, weights
+        self.weights = weights
         self.metrics: Metrics | None = None  # only the first process has one
         self.begin()
 
@@ -71,7 +69,9 @@ class Trainer:
     def save_settings(self) -> None:
         """Write config.json."""
         size = self.corpus.tokenizer.vocabulary_size
-        Settings(self.config, size, self.corpus.sha256, self.init).save(self.folder)
+        dataclasses.replace(
+            self.settings, config=self.config, vocabulary_size=size, text_sha256=self.corpus.sha256
+        ).save(self.folder)
 
     def restore(self) -> None:
         """Take up the newest checkpoint."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import torch
 
@@ -11,7 +12,7 @@ from minrnn.errors import UserError
 from ._checkpoint import State
 from ._corpus import load_corpus
 from ._distributed import Group
-from ._files import writing
+from ._files import file_digest, writing
 from ._folder import RunFolder, Settings
 from ._loop import Trainer
 from ._metrics import check_board
@@ -36,6 +37,8 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     show.say(f"reading {config.data}")
     tokenizer, weights = None, None
     if state is None and settings.init:
+        if file_digest(RunFolder(Path(settings.init)).best) != settings.init_sha256:
+            raise UserError(f"the run {settings.init} has changed since {run.path} began with it; start a new run")
         begun = load_run(settings.init)
         tokenizer, weights = begun.tokenizer, begun.model.state_dict()
     elif state is not None:
@@ -46,7 +49,7 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     corpus = group.lead(lambda: load_corpus(config, tokenizer))
     if settings.text_sha256 not in (None, corpus.sha256):
         raise UserError(f"the text {config.data} changed since {run.path} began; put it back, or start a new run")
-    trainer = Trainer(run, config, corpus, group, device, show, settings.init, weights)
+    trainer = Trainer(run, dataclasses.replace(settings, config=config), corpus, group, device, show, weights)
     if state is not None:
         trainer.restore()
     else:

@@ -14,7 +14,7 @@ from minrnn.errors import UserError
 from ._config import TrainConfig
 from ._files import locked
 from ._folder import RunFolder, Settings
-from ._init import with_shape_of
+from ._init import begun_with
 from ._progress import Display, Silent, display
 
 if TYPE_CHECKING:
@@ -50,10 +50,7 @@ def train(
     run = RunFolder(Path(config.out))
     if os.path.exists(config.data):  # so that the run can be resumed from any folder
         config = dataclasses.replace(config, data=os.path.abspath(config.data))
-    begun = None
-    if init:
-        config, begun = with_shape_of(config, os.fspath(init))
-    settings = Settings(config, init=begun)
+    settings = begun_with(config, os.fspath(init)) if init else Settings(config)
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     claimed = alone and run.claim(settings, overwrite)
 
