@@ -25,8 +25,8 @@ def label_baselines(
     """What the nearest neighbour and MiniRocket answer for X_new after learning from X and y, by their names; None
     where there are too many series to wait for.
 
-    Channels are scaled; missing values are taken as the mean of their channel, and shorter series as going on with it.
-    `task` is classify or regress.
+    Values are as they are, which is what published figures of both are of; missing ones are taken as the mean of their
+    channel. `task` is classify or regress.
     """
     scale = Scale.of(X)
     near, far = (_filled(part, scale) for part in (X, X_new))
@@ -99,9 +99,10 @@ def _rocket(task: str) -> Any:
 
 
 def _filled(X: Collection, scale: Scale) -> list[np.ndarray]:
-    """Each scaled, of `SHORTEST` steps at least, and 0, which is the channel's mean, where there is no value."""
-    filled = [np.nan_to_num(scale.scaled(one)) for one in X]
-    return [np.pad(one, ((0, 0), (0, max(0, SHORTEST - one.shape[1])))) for one in filled]
+    """Each of `SHORTEST` steps at least, with the channel's mean where there is no value."""
+    mean = scale.mean[:, None]
+    filled = [np.where(np.isnan(one), mean, one) for one in X]
+    return [np.append(one, np.repeat(mean, max(0, SHORTEST - one.shape[1]), axis=1), axis=1) for one in filled]
 
 
 def _equal(X: Sequence[np.ndarray], steps: int) -> np.ndarray:
