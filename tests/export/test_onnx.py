@@ -247,3 +247,10 @@ def test_text_is_cut_into_the_same_tokens(tmp_path: Path) -> None:
         ids = tokens.encode(text)
         assert ids == tokenizer.encode(text).tolist()
         assert b"".join(map(tokens.bytes_of, ids)).decode() == text
+
+
+def test_blocks_without_a_convolution(runs: Path, tmp_path: Path) -> None:
+    data = ["--data", str(runs / "text.txt"), "--pattern", "mingru", "--width", "8", "--context", "16", "--batch", "4"]
+    out = ["--conv", "0", "--steps", "2", "--threads", "1", "--out", str(tmp_path / "run")]
+    assert main(["train", *data, *out]) == 0
+    assert main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "out")]) == 0  # compares with the run

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from minrnn.errors import UserError
 
@@ -64,7 +63,7 @@ class _Step(nn.Module):
 
     def forward(self, values: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         y, after = self.network.step(self.scaling(values)[:, None], self.state.tree(state))
-        return self.answer(y), *tree_leaves(after)
+        return self.answer(y), *self.state.tensors(after)
 
 
 class _Sequence(nn.Module):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import GetAttrKey, SequenceKey, tree_flatten_with_path, tree_unflatten
+from torch.utils._pytree import GetAttrKey, SequenceKey, tree_flatten_with_path, tree_leaves, tree_unflatten
 
 Shape = tuple[int | str, ...]
 
@@ -64,10 +64,16 @@ class Graph:
 
 
 class State:
-    """A tree of tensors (B, ...), such as `model.initial_state(1)`, as named inputs and outputs."""
+    """A tree of tensors (B, ...), such as `model.initial_state(1)`, as named inputs and outputs.
+
+    None in it, the window of a block without a convolution, is neither.
+    """
 
     def __init__(self, initial: Any) -> None:
-        found, self._spec = tree_flatten_with_path(initial)
+        leaves, self._spec = tree_flatten_with_path(initial)
+        self._places = [place for place, (_, leaf) in enumerate(leaves) if isinstance(leaf, Tensor)]
+        self._count = len(leaves)
+        found = [leaves[place] for place in self._places]
         self.initial = [tensor for _, tensor in found]  # (1, ...)
         paths = [".".join(map(_key, path)) for path, _ in found]
         self.inputs, self.outputs = (
@@ -78,7 +84,15 @@ class State:
         )
 
     def tree(self, tensors: Sequence[Tensor]) -> Any:
-        return tree_unflatten(list(tensors), self._spec)
+        leaves: list[Tensor | None] = [None] * self._count
+        for place, tensor in zip(self._places, tensors, strict=True):
+            leaves[place] = tensor
+        return tree_unflatten(leaves, self._spec)
+
+    def tensors(self, tree: Any) -> list[Tensor]:
+        """The inverse of `tree`."""
+        leaves = tree_leaves(tree)
+        return [leaves[place] for place in self._places]
 
     def rows(self, B: int) -> list[Tensor]:
         """The state before the first step, for a batch of B."""

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves
 
 from ..models import LanguageModel
 from ..training import Run as TrainedRun
@@ -30,7 +29,7 @@ class _Model(nn.Module):
 
     def forward(self, tokens: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
         logits, after = self.model(tokens, self.state.tree(state))
-        return (logits[:, 0] if self.single else logits), *tree_leaves(after)
+        return (logits[:, 0] if self.single else logits), *self.state.tensors(after)
 
 
 class Text:
