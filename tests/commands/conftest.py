@@ -1,9 +1,7 @@
-from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
 import pytest
-import torch
 
 from minrnn.commands import main
 
@@ -18,14 +16,6 @@ OPTIONS = {
     "--evaluate-every": "8",
     "--checkpoint-every": "4",
 }
-
-
-@pytest.fixture(autouse=True)
-def threads() -> Iterator[None]:
-    """Commands set the number of threads of their process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -6,7 +5,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
 from minrnn.commands import main
 from minrnn.series import MinRNNForecaster, save_estimator
@@ -16,14 +14,6 @@ TEXT = (
     "--pattern,mingru,--width,16,--context,16,--batch,4,--warmup,2,--precision,float32,--threads,1,--steps,40,"
     "--conv,2,--mlp,1"
 )
-
-
-@pytest.fixture(scope="session", autouse=True)
-def threads() -> Iterator[None]:
-    """Commands set the number of threads of their process."""
-    before = torch.get_num_threads()
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

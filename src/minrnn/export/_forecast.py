@@ -113,9 +113,6 @@ class Forecast:
             arrays["static"] = scales.static.mean + scales.static.deviation * known
         return arrays
 
-    def step_through(self, step: Run, inputs: Arrays) -> Arrays:
-        raise NotImplementedError("there is no step graph")
-
     def score(self, sequence: Run, held_out: tuple[list[Arrays], np.ndarray]) -> tuple[str, float]:
         windows, targets = held_out  # (windows, C, N)
         means = np.concatenate([sequence(window)["answers"][:, :, 0] for window in windows])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -39,14 +39,19 @@ class Source(Protocol):
     def random(self, rng: np.random.Generator, B: int, T: int) -> Arrays:
         """Inputs of the sequence graph."""
 
-    def step_through(self, step: Run, inputs: Arrays) -> Arrays:
-        """What the sequence graph answers to `inputs`, from the step graph."""
-
     def score(self, sequence: Run, held_out: Any) -> tuple[str, float]:
         """How well a sequence graph does on what was held out: what is measured, and the figure."""
 
     def invented(self) -> Any:
         """Something like what was held out, where that is not at hand, and in words what it is."""
+
+
+@runtime_checkable
+class Stepwise(Source, Protocol):
+    """One whose network may read step by step."""
+
+    def step_through(self, step: Run, inputs: Arrays) -> Arrays:
+        """What the sequence graph answers to `inputs`, from the step graph."""
 
 
 def source_of(folder: str | os.PathLike[str]) -> Source:

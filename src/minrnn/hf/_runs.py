@@ -12,7 +12,6 @@ from minrnn.errors import UserError
 
 from ..training import TrainConfig, load_run
 from ..training._checkpoint import State, save_tensors
-from ..training._files import writing
 from ..training._folder import RunFolder, Settings
 from ..training._reading import beginning
 from ._config import MinRNNConfig
@@ -91,11 +90,7 @@ def to_run(
         steps=1,  # a config has to have some; what happened is in `State`
     )
     run = RunFolder(Path(folder))
-    run.is_free(overwrite)
-    with writing(run.path):
-        run.path.mkdir(parents=True, exist_ok=True)
-    run.config.unlink(missing_ok=True)  # a folder without it is no run, so nothing reads one half replaced
-    run.clear()
+    run.begin_anew(overwrite)
     kept.save(run.tokenizer)
     save_tensors(run.best, {name: one.float() for name, one in model.model.state_dict().items()}, {})
     save_tensors(run.last, {}, dataclasses.asdict(State(finished=True)))  # that there is nothing to go on with

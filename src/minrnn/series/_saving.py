@@ -13,7 +13,7 @@ import torch
 from minrnn.errors import UserError
 
 from ..training._checkpoint import read_weights, save_weights
-from ..training._files import write_json, writing
+from ..training._files import write_json
 from ..training._folder import RunFolder, header, read_config, unfit_config
 from ._classifier import MinRNNClassifier
 from ._collection import Scale
@@ -65,11 +65,7 @@ def save_estimator(
     """
     estimator._check_is_fitted()
     run = RunFolder(Path(folder))
-    run.is_free(overwrite)
-    with writing(run.path):
-        run.path.mkdir(parents=True, exist_ok=True)
-    run.config.unlink(missing_ok=True)  # a folder without it is no run, so nothing reads one half replaced
-    run.clear()
+    run.begin_anew(overwrite)
     save_weights(run.best, estimator.network_)
     write_json(
         run.config,

@@ -84,6 +84,16 @@ class RunFolder:
         with suppress(OSError):  # not empty
             self.path.rmdir()
 
+    def begin_anew(self, overwrite: bool) -> None:
+        """Make room for a run that is written at once, its config.json last: a folder without it is no run, so nothing
+        reads one half replaced. Raises UserError as `is_free`.
+        """
+        self.is_free(overwrite)
+        with writing(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self.config.unlink(missing_ok=True)
+        self.clear()
+
     def clear(self) -> None:
         """Remove what an earlier run left, but for its config.json; first what makes it one that can be resumed."""
         for file in (self.last, self.best, self.metrics, self.curve, self.tokenizer):
