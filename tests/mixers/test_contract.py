@@ -208,6 +208,24 @@ def test_no_step_sees_a_later_one(name: str, chosen: dict[str, Any]) -> None:
         assert not torch.allclose(mixer(changed)[0][:, t:], mixer(x)[0][:, t:])
 
 
+BY_A_KERNEL = ("mingru", "minlstm", "qrnn", "sru", "gilr", "rglru", "hgrn", "rwkv4", "signed", "nonlinear", "s4d")
+"""And mamba and slstm, whose channels fade at rates of their own, so that not every product stays normal."""
+
+
+@pytest.mark.parametrize("name", BY_A_KERNEL)
+def test_gradients_that_vanish_leave_no_subnormal_numbers(name: str) -> None:
+    """With which every later matrix product would take many times as long."""
+    torch.manual_seed(0)
+    mixer = build(name, width=D, layer=0, num_layers=1)
+    x = torch.randn(2, 3000, D, requires_grad=True)
+    y, _ = mixer(x)
+    (1e-20 * y[:, -1].sum()).backward()
+    assert x.grad is not None
+    sizes = x.grad.abs()
+    assert sizes[:, -1].max() > 0
+    assert not ((sizes > 0) & (sizes < torch.finfo().tiny)).any()
+
+
 @every_mixer
 def test_the_state_has_a_size_of_its_own(name: str, chosen: dict[str, Any]) -> None:
     mixer = make(name, chosen)

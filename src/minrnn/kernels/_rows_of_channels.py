@@ -34,6 +34,7 @@ from ._memory import (
     write_state1,
     write_state2,
 )  # fmt: skip
+from ._scalar import unless_vanished
 
 
 @scalar
@@ -230,6 +231,21 @@ def _sum3(a, b):
 
 
 @scalar
+def _settled1(values):
+    return (unless_vanished(values[0]),)
+
+
+@scalar
+def _settled2(values):
+    return unless_vanished(values[0]), unless_vanished(values[1])
+
+
+@scalar
+def _settled3(values):
+    return unless_vanished(values[0]), unless_vanished(values[1]), unless_vanished(values[2])
+
+
+@scalar
 def _all(values):
     return values
 
@@ -260,5 +276,6 @@ PUT_SAVED = (_put_out0, _put_saved1, _put_saved2, _put_saved3)
 ADD_PARTIAL = (_add_partial0, _add_partial1, _add_partial2, _add_partial3)
 ZEROS = ((), (0,), (0, 0), (0, 0, 0), (0, 0, 0, 0))
 SUM = (_none_of_two, _sum1, _sum2, _sum3)
+UNLESS_VANISHED = (_all, _settled1, _settled2, _settled3)
 STACKED, EXTRA = (_all, _but_the_last), (_none, _last)
 """Of all inputs of a step, where so many are not stacked."""

@@ -37,6 +37,20 @@ def larger(x, y):
     return x if x > y else y
 
 
+def unless_vanished(gradient):
+    """`gradient`, or 0 where its products with numbers of usual size would be subnormal. NaN passes through.
+
+    On their way back through time gradients fade into subnormal numbers, with which processors take many times as long,
+    also in each matrix product that those gradients come to afterwards.
+    """
+
+
+@overload(unless_vanished, jit_options=INLINE)
+def _unless_vanished(gradient):
+    least = 1e-31 if gradient == types.float32 else 1e-292
+    return lambda gradient: like(gradient, 0.0) if abs(gradient) < like(gradient, least) else gradient
+
+
 # --- exponentials -----------------------------------------------------------------------------------------------------
 
 

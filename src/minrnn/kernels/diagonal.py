@@ -33,6 +33,7 @@ from ._memory import (
     write_state0,
     write_state1,
 )
+from ._scalar import unless_vanished
 
 BLOCK = 32  # channels of a unit of work
 COST = 16  # what an output costs, in elements of the walk
@@ -156,8 +157,8 @@ def backward() -> Callable[..., None]:
                             write_partial0(da, of_re + e, read_partial0(da, of_re + e) + g_re * x + g_im * z)
                             write_partial0(da, of_im + e, read_partial0(da, of_im + e) - g_re * z + g_im * x)
                             write_state1(total, e, read_state1(total, e) + g_re)
-                            write_state0(g, s_re + e, a_re * g_re + a_im * g_im)
-                            write_state0(g, s_im + e, a_re * g_im - a_im * g_re)
+                            write_state0(g, s_re + e, unless_vanished(a_re * g_re + a_im * g_im))
+                            write_state0(g, s_im + e, unless_vanished(a_re * g_im - a_im * g_re))
                     for e in range(width):
                         write_out0(du, row + e, read_state1(total, e))
                     if reset.size > 0 and reset[b * T + t]:

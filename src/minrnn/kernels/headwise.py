@@ -37,7 +37,7 @@ from ._memory import (
     write_state1,
     write_state2,
 )
-from ._scalar import exp, larger, like, sigmoid, softplus, tanh
+from ._scalar import exp, larger, like, sigmoid, softplus, tanh, unless_vanished
 
 COST = 256  # what an output costs, in elements of the walk: d multiply-adds for each of 4 logits
 STRETCH = 1  # the states before every step are kept
@@ -209,8 +209,8 @@ def backward() -> Callable[..., None]:
                     write_state1(logits, d + e, (dc * c + dn * n) * forget * sigmoid(-f))
                     write_state1(logits, 2 * d + e, dc * input * (one - z * z))
                     write_state1(logits, 3 * d + e, dh * c_now / n_now * o * (one - o))
-                    write_before0(g, d + e, dc * forget)
-                    write_before0(g, 2 * d + e, dn * forget)
+                    write_before0(g, d + e, unless_vanished(dc * forget))
+                    write_before0(g, 2 * d + e, unless_vanished(dn * forget))
                     write_before0(g, 3 * d + e, zero)
                 for part in range(2):
                     row = ((b * T + t) * 2 + part) * E + start

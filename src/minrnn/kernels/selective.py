@@ -39,7 +39,7 @@ from ._memory import (
     write_state1,
     write_state2,
 )
-from ._scalar import exp, sigmoid, softplus
+from ._scalar import exp, sigmoid, softplus, unless_vanished
 
 BLOCK = 64  # channels of a unit of work: N of them in float32 are a few kilobytes
 COST = 8  # what an output costs, in elements of the walk: N states, each with an exponential
@@ -175,7 +175,7 @@ def backward() -> Callable[..., None]:
                             write_state2(of_step, c, read_state2(of_step, c) + dlog * a_n + dh * v * b_n)
                             at = (b * N + n) * E + start + c
                             write_partial0(dA, at, read_partial0(dA, at) + dlog * size)
-                            write_state0(g, n * BLOCK + c, dh * a)
+                            write_state0(g, n * BLOCK + c, unless_vanished(dh * a))
                         at = (unit * T + t) * N + n
                         write_partial2(dB, at, of_b)
                         write_partial2(dC, at, of_c)

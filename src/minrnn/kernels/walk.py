@@ -31,6 +31,7 @@ from ._rows_of_channels import (
     READ_STATE,
     STACKED,
     SUM,
+    UNLESS_VANISHED,
     ZEROS,
 )  # fmt: skip
 from ._steps import ACTIVATIONS as ACTIVATIONS
@@ -131,7 +132,7 @@ def backward(step_name: str, activation: str) -> Callable[..., None]:
         PUT_BEFORE[S],
     )
     stacked_of, extra_of = STACKED[E], EXTRA[E]
-    join = _the_states if M else SUM[S]
+    join, unless_vanished = _the_states if M else SUM[S], UNLESS_VANISHED[S]
     put, put_extra, add_partial = PUT[K], PUT_LAST[E], ADD_PARTIAL[P]
     zeros, zero_extra, zero_states = ZEROS[K], ZEROS[E], ZEROS[S]
     version = SOURCES
@@ -181,7 +182,7 @@ def backward(step_name: str, activation: str) -> Callable[..., None]:
                         join(downstream, upstream),
                         upstream,
                     )
-                    put_state(grad, s_row + c, H, dstates)
+                    put_state(grad, s_row + c, H, unless_vanished(dstates))
                     dstacked = stacked_of(dinputs)
                     put(dx, dx_row + c, H, dstacked[:-1] + (dstacked[-1] * slope(inputs[-1]),))
                     put_extra(dextra, de_row + c, H, extra_of(dinputs))
