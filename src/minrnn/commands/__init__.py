@@ -14,19 +14,19 @@ from collections.abc import Sequence
 from minrnn.errors import UserError
 
 COMMANDS = {
-    "train": "train a language model on text:     minrnn train --data shakespeare --out runs/s --minutes 15\n"
-    "            or a model of time series:         minrnn train --task classify --data gestures.csv --out runs/g",
-    "generate": 'write text with a trained model:    minrnn generate runs/s --prompt "ROMEO:" --tokens 500',
-    "evaluate": "measure it on held-out text:        minrnn evaluate runs/s",
-    "score": 'say how likely a text is to it:     minrnn score runs/s --text "To be, or not to be"',
-    "predict": "answer for time series of a file:  minrnn predict runs/g --data new.csv --out answers.csv",
-    "stream": "answer each line of stdin at once: tail -f load.log | minrnn stream runs/load",
-    "inspect": "look inside a model:               minrnn inspect runs/s --out s.html",
-    "export": "write it as ONNX or as a web page:  minrnn export runs/s --format onnx --out s-onnx",
-    "bench": "time layers side by side:           minrnn bench layers",
-    "reproduce": "settle a claim of the paper:       minrnn reproduce selective-copy --scale smoke",
-    "demo": "all of it in two minutes:           minrnn demo",
+    "train": ("train a language model on text", "minrnn train --data shakespeare --out runs/s --minutes 15"),
+    "generate": ("write text with a trained model", 'minrnn generate runs/s --prompt "ROMEO:" --tokens 500'),
+    "evaluate": ("measure it on held-out text", "minrnn evaluate runs/s"),
+    "score": ("say how likely a text is to it", 'minrnn score runs/s --text "To be, or not to be"'),
+    "predict": ("answer for time series of a file", "minrnn predict runs/g --data new.csv --out answers.csv"),
+    "stream": ("answer each line of stdin at once", "tail -f load.log | minrnn stream runs/load"),
+    "inspect": ("look inside a model", "minrnn inspect runs/s --out s.html"),
+    "export": ("write it for places without torch", "minrnn export runs/s --format onnx --out s-onnx"),
+    "bench": ("time layers side by side", "minrnn bench layers"),
+    "reproduce": ("settle a claim of the paper", "minrnn reproduce selective-copy --scale smoke"),
+    "demo": ("all of it in two minutes", "minrnn demo"),
 }
+"""What each does, and an example."""
 
 USAGE = """usage: minrnn COMMAND [OPTIONS]
 
@@ -34,13 +34,14 @@ Minimal recurrent networks at the speed of matrix multiplication.
 
 {}
 
+train, evaluate and predict take time series too: minrnn train --task classify --data gestures.csv --out runs/g
 minrnn COMMAND --help explains a command."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for input that a person can mend, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    usage = USAGE.format("\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items()))
+    usage = USAGE.format("\n".join(f"  {name:<9} {what + ':':<35}{words}" for name, (what, words) in COMMANDS.items()))
     try:
         if not words or words[0] in ("-h", "--help"):
             print(usage, flush=True)
