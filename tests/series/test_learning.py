@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from minrnn.series._estimator import Whole
 from minrnn.series._learning import Plan, learn
 
 
@@ -55,3 +56,18 @@ def test_patience() -> None:
     scores = [point["held_out"] for point in curve]
     assert len(scores) < 20
     assert scores.index(min(scores)) == len(scores) - 1 - 3
+
+
+def test_series_are_moved_in_time_within_their_length() -> None:
+    x = torch.arange(1.0, 41.0)[None, :, None].repeat(300, 1, 1)
+    lengths = torch.where(torch.arange(300) % 2 == 0, 40, 20)
+    series = Whole(x, lengths, torch.zeros(300), shift=0.1)
+    (read, _), _ = series.take(torch.arange(300), torch.Generator().manual_seed(0))
+    for length in (40, 20):
+        inside = read[lengths == length, :length, 0]
+        steps = inside[:, length // 2] - x[0, length // 2, 0]  # far from the ends
+        assert sorted(set(steps.int().tolist())) == list(range(-length // 10, length // 10 + 1))
+        expected = (torch.arange(1.0, length + 1) + steps[:, None]).clamp(1, length)
+        assert inside.equal(expected)
+    (unmoved, _), _ = series.take(torch.arange(300))
+    assert unmoved.equal(x)

@@ -36,6 +36,8 @@ class MinRNNClassifier(Learner, BaseClassifier):
         learning_rate: the highest of AdamW; it rises over 50 updates and falls along a cosine.
         batch_size: series in one update.
         noise: deviation of what is added to scaled values in training, and of each series' amplitude.
+        shift: the most that each series is moved in time in training, as a share of its length, by whole steps; fewer
+            than 29 steps are not moved by 0.035.
         label_smoothing: share of each target that is spread over all classes.
         class_weight: None, "balanced" (each class counts the same), or a weight for each label.
         early_stopping: hold out `validation_fraction` of the series, keep the weights with the lowest loss on them, and
@@ -82,6 +84,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
         learning_rate: float = 3e-3,
         batch_size: int = 32,
         noise: float = 0.1,
+        shift: float = 0.035,
         label_smoothing: float = 0.1,
         class_weight: dict[Any, float] | str | None = None,
         early_stopping: bool = False,
@@ -107,6 +110,7 @@ class MinRNNClassifier(Learner, BaseClassifier):
             learning_rate=learning_rate,
             batch_size=batch_size,
             noise=noise,
+            shift=shift,
             early_stopping=early_stopping,
             validation_fraction=validation_fraction,
             patience=patience,

@@ -33,13 +33,15 @@ def updates(series: int) -> int:
 class Whole:
     """Whole series, scaled, with a target each, as `Examples`.
 
-    Learning disturbs them: `noise` is the deviation of what is added to each value, and of each series' amplitude.
+    Learning disturbs them: `noise` is the deviation of what is added to each value, and of each series' amplitude;
+    `shift` is the most that a series is moved in time, as a share of its length.
     """
 
     x: Tensor  # (N, T, C)
     lengths: Tensor  # (N,)
     targets: Tensor  # (N,)
     noise: float = 0.0
+    shift: float = 0.0
 
     def __len__(self) -> int:
         return len(self.x)
@@ -51,11 +53,24 @@ class Whole:
         if random is not None and self.noise:
             amplitude = 1 + self.noise * torch.randn(len(x), 1, 1, generator=random)
             x = x * amplitude + self.noise * torch.randn(x.shape, generator=random)
+        if random is not None and self.shift:
+            x = moved(x, lengths, self.shift, random)
         return (x, lengths), self.targets[rows]
 
     def only(self, rows: np.ndarray) -> Whole:
         """Some of them."""
-        return Whole(self.x[rows], self.lengths[rows], self.targets[rows], self.noise)
+        return replace(self, x=self.x[rows], lengths=self.lengths[rows], targets=self.targets[rows])
+
+
+def moved(x: Tensor, lengths: Tensor, most: float, random: torch.Generator) -> Tensor:
+    """Each series as many whole steps earlier or later as chance has it, up to `most` of its length; what has no value
+    then has that of the nearer end. (B, T, C) -> (B, T, C)
+    """
+    farthest = (most * lengths).floor()
+    steps = (farthest + 0.5) * (2 * torch.rand(len(x), generator=random) - 1)  # rounds to each with the same chance
+    source = torch.arange(x.shape[1]) + steps.round().long()[:, None]  # (B, T)
+    source = torch.minimum(source.clamp(min=0), lengths[:, None] - 1)
+    return x.gather(1, source[:, :, None].expand_as(x))
 
 
 class Learner:
@@ -102,6 +117,7 @@ class Learner:
         learning_rate: float = 3e-3,
         batch_size: int = 32,
         noise: float = 0.1,
+        shift: float = 0.035,
         early_stopping: bool = False,
         validation_fraction: float = 0.1,
         patience: int = 5,
@@ -122,6 +138,7 @@ class Learner:
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.noise = noise
+        self.shift = shift
         self.early_stopping = early_stopping
         self.validation_fraction = validation_fraction
         self.patience = patience
@@ -160,7 +177,7 @@ class Learner:
     def _learn(self, X: Collection, targets: Tensor, loss: Loss, stratify: np.ndarray | None = None) -> None:
         """Fit the network; a held-out part has each label of `stratify` in proportion."""
         self._begin(X)
-        examples = Whole(*self._scaled(X), targets, self.noise)
+        examples = Whole(*self._scaled(X), targets, self.noise, self.shift)
         held_out = None
         if self.early_stopping:
             examples, held_out = self._split(examples, stratify)
@@ -169,7 +186,7 @@ class Learner:
 
     def _go_on(self, X: Collection, targets: Tensor, loss: Loss) -> None:
         """One pass over more series at the highest learning rate."""
-        examples = Whole(*self._scaled(X), targets, self.noise)
+        examples = Whole(*self._scaled(X), targets, self.noise, self.shift)
         plan = replace(self._plan(-(-len(examples) // self.batch_size)), warmup=0, final_rate=1.0)
         if not hasattr(self, "optimizer_"):
             self.optimizer_ = build_optimizer(self.network_, plan)

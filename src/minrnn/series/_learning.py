@@ -208,7 +208,7 @@ def check_ranges(estimator: object) -> None:
     }
     for allowed, names in {
         from_1: ("width", "layers", "batch_size", "steps", "horizon", "context", "patch"),
-        from_0: ("conv", "mlp", "noise", "patience", "dropout", "label_smoothing"),
+        from_0: ("conv", "mlp", "noise", "shift", "patience", "dropout", "label_smoothing"),
         above_0: ("learning_rate",),
         share: ("validation_fraction",),
     }.items():

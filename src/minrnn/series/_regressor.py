@@ -18,7 +18,7 @@ class MinRNNRegressor(Learner, BaseRegressor):
 
     Args:
         mixer, width, layers, bidirectional, time_channel, conv, mlp, dropout, steps, learning_rate, batch_size, noise,
-        early_stopping, validation_fraction, patience, warm_start, random_state, n_jobs, verbose: see
+        shift, early_stopping, validation_fraction, patience, warm_start, random_state, n_jobs, verbose: see
             `MinRNNClassifier`.
 
     Attributes:
