@@ -126,6 +126,8 @@ class Filters(Contest):
                 colour = _picture.COLOURS[3 * index + number]
                 right.plot(layer["half_lives"], QUANTILES, "o-", color=colour, label=label, markersize=4)
         right.set(xscale="log", xlabel="half-life of a channel on held-out text, steps", ylabel="% of channels below")
+        for formatted in (right.xaxis.set_major_formatter, right.xaxis.set_minor_formatter):
+            formatted("{x:.1f}")
         right.legend(fontsize=7)
         for axes in (left, right):
             axes.grid(alpha=0.3)
