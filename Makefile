@@ -31,6 +31,9 @@ peers: .venv/dev .venv/peers ## compare mixers with the implementations of other
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint .github/peers.txt --no-deps sru xlstm
 	$(BIN)/python -m pytest tests/peers -rA
 
+executorch: .venv/dev .venv/executorch ## export to ExecuTorch, and run what was exported
+	$(BIN)/python -m pytest tests/export/test_executorch.py -rA
+
 reproduce: .venv/dev ## run every experiment of the paper, small enough for a few minutes
 	$(BIN)/python -m minrnn reproduce all --scale smoke
 
@@ -50,13 +53,13 @@ clean: ## remove .venv and all caches
 .venv/public: CONSTRAINTS := .github/public.txt
 .venv/peers: CONSTRAINTS := .github/peers.txt
 
-# The files .venv/train, .venv/dev, .venv/public and .venv/peers say what is installed. They are written last, so what was cut short is done again.
-.venv/train .venv/dev .venv/public .venv/peers: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
+# The files .venv/train, .venv/dev, .venv/public, .venv/peers and .venv/executorch say what is installed. They are written last, so what was cut short is done again.
+.venv/train .venv/dev .venv/public .venv/peers .venv/executorch: .venv/%: pyproject.toml $(CONSTRAINTS) $(if $(realpath $(BIN)/python),,ALWAYS)
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
 		'$(PYTHON)' -c '$(SUITS)' >/dev/null 2>&1 || { echo '$(REFUSAL)' >&2; exit 2; }; \
 		echo 'making .venv with $(PYTHON)'; '$(PYTHON)' -m venv --clear .venv; }
 	$(BIN)/python -m pip install --disable-pip-version-check --constraint $(CONSTRAINTS) --editable '.[$*]'
 	@touch $@
 
-.PHONY: help demo test lint pytest public peers reproduce format bench clean ALWAYS
+.PHONY: help demo test lint pytest public peers executorch reproduce format bench clean ALWAYS
 .DEFAULT_GOAL := help

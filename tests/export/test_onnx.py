@@ -18,10 +18,12 @@ from minrnn.commands import main
 from minrnn.data import BPETokenizer, ByteTokenizer, CharacterTokenizer
 from minrnn.errors import UserError
 from minrnn.export import export_onnx
+from minrnn.export._check import check
 from minrnn.export._forecast import Forecast
-from minrnn.export._graph_file import eager
 from minrnn.export._label import Label
+from minrnn.export._source import source_of
 from minrnn.export._stepped import REFUSED, check_mixers, stepped
+from minrnn.export._traced import eager
 from minrnn.mixers import names
 from minrnn.models import LanguageModel, LanguageModelConfig
 from minrnn.series import MinRNNClassifier, MinRNNForecaster, MinRNNRegressor, load_estimator, save_estimator
@@ -29,20 +31,21 @@ from minrnn.training import evaluate, generate, load_run
 
 ALONE = """
 import runpy, sys
+blocked = sys.argv[1].split()
 class Blocked:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("torch", "minrnn"):
+        if name.split(".")[0] in blocked:
             raise ImportError(name + " is not here")
 sys.meta_path.insert(0, Blocked())
-sys.argv = sys.argv[1:]
+sys.argv = sys.argv[2:]
 sys.path.insert(0, sys.argv[0].rpartition("/")[0])
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def alone(folder: Path, *words: object) -> str:
-    """What run.py of an export prints in a process that can import neither torch nor minrnn."""
-    command = [sys.executable, "-c", ALONE, (folder / "run.py").as_posix(), *map(str, words)]
+def alone(folder: Path, *words: object, without: str = "minrnn torch") -> str:
+    """What run.py of an export prints in a process that cannot import some packages."""
+    command = [sys.executable, "-c", ALONE, without, (folder / "run.py").as_posix(), *map(str, words)]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -194,6 +197,14 @@ def test_graphs_that_differ_are_not_kept(
     with pytest.raises(UserError, match="answer differently from the run"):
         export_onnx(runs / "text", tmp_path / "out")
     assert not list(tmp_path.iterdir())
+
+
+def test_an_answer_that_is_no_number_differs(runs: Path) -> None:
+    source = source_of(runs / "text")
+    right = eager(source.graphs(exported=False)["sequence"])
+    assert check(source, {"sequence": right}).largest == 0
+    with pytest.raises(UserError, match=r"by nan, where 0\.0001 is allowed"):
+        check(source, {"sequence": lambda inputs: {name: np.nan * array for name, array in right(inputs).items()}})
 
 
 @pytest.mark.parametrize("mixer", [*names(), "attention:window=8"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,6 +24,8 @@ class ExportOptions:
 
     Then:  python shakespeare-onnx/run.py "ROMEO:"    (needs numpy and onnxruntime alone)
 
+    For phones and small boards:  minrnn export runs/shakespeare --format executorch --out shakespeare-executorch
+
     As a page that runs in the browser:  minrnn export runs/shakespeare --format web --out page
 
     Before it says that it is done it compares what it wrote with the run, on random input of several lengths.
@@ -33,11 +35,12 @@ class ExportOptions:
     """Run folder that minrnn train wrote."""
     out: str
     """Folder to write, new or empty."""
-    format: Literal["onnx", "web"] = "onnx"
+    format: Literal["onnx", "executorch", "web"] = "onnx"
     """onnx: step.onnx (one step, with a state in and out), sequence.onnx (whole sequences), model.json that describes
-    them, and an example. web: a folder with a page that any web server serves and any browser runs."""
+    them, and an example. executorch: step.pte, model.json and an example. web: a folder with a page that any web server
+    serves and any browser runs."""
     int8: bool = False
-    """Also write the graphs with weights of eight bits, and measure what that costs."""
+    """Also write the graphs with weights of eight bits, and measure what that costs; for --format onnx."""
     runtime: str = ""
     """Folder of the unpacked npm package onnxruntime-web, for --format web; by default npm fetches it once."""
     overwrite: bool = False
@@ -47,19 +50,18 @@ class ExportOptions:
 def main(arguments: Sequence[str]) -> int:
     """Write the folder, and say what is in it and how far it is from the run."""
     options = parse(ExportOptions, "export", arguments)
-    if options.format == "web":
-        if options.int8:
-            raise UserError("--int8 is for --format onnx; the page runs in float32")
-        return _web(options)
-    if options.runtime:
-        raise UserError("--runtime is for --format web; python -m pip install onnxruntime runs the other")
+    if options.int8 and options.format != "onnx":
+        raise UserError(f"--int8 is for --format onnx; --format {options.format} runs in float32")
+    if options.runtime and options.format != "web":
+        raise UserError(f"--runtime is for --format web; --format {options.format} takes what pip installs")
 
-    from minrnn.export import export_onnx
+    from minrnn.training._progress import display
 
-    held_out = _held_out(options.run) if options.int8 else None
-    record = export_onnx(
-        options.run, options.out, int8=options.int8, held_out=held_out, overwrite=options.overwrite
-    ).record
+    show = display()
+    try:
+        record = _export(options, show.busy)
+    finally:
+        show.close()
     for graph in record["graphs"].values():
         print(f"{graph['file']}: {graph['bytes']:,} bytes")
     if reason := record.get("no_step"):
@@ -74,29 +76,34 @@ def main(arguments: Sequence[str]) -> int:
             f"eight bits: {small['measured']}, {small['on']}: {small['int8']:.4g}, in float32 {small['float32']:.4g}"
             f" (difference {small['difference']:+.2g})"
         )
-    print(f"it is in {options.out}; next: python {Path(options.out) / 'run.py'}")
+    if options.format == "web":
+        print(f"it is in {options.out}; next: python -m http.server --directory {options.out} 8000")
+        print("and open http://localhost:8000 in a browser")
+    else:
+        print(f"it is in {options.out}; next: python {Path(options.out) / 'run.py'}")
     return 0
 
 
-def _web(options: ExportOptions) -> int:
-    from minrnn.export import export_web
+def _export(options: ExportOptions, busy: Callable[[str], None]) -> dict[str, Any]:
+    """What model.json holds."""
+    from minrnn.export import export_executorch, export_onnx, export_web
 
-    record = export_web(
-        options.run,
-        options.out,
-        runtime=options.runtime or None,
-        example=_example(options.run),
-        overwrite=options.overwrite,
-    ).record
-    print(_differences(record["check"]))
-    print(f"it is in {options.out}; next: python -m http.server --directory {options.out} 8000")
-    print("and open http://localhost:8000 in a browser")
-    return 0
+    run, out, overwrite = options.run, options.out, options.overwrite
+    if options.format == "executorch":
+        return export_executorch(run, out, overwrite=overwrite, busy=busy).record
+    if options.format == "web":
+        runtime, example = options.runtime or None, _example(run)
+        return export_web(run, out, runtime=runtime, example=example, overwrite=overwrite, busy=busy).record
+    held_out = _held_out(run) if options.int8 else None
+    return export_onnx(run, out, int8=options.int8, held_out=held_out, overwrite=overwrite, busy=busy).record
 
 
 def _differences(check: dict[str, Any]) -> str:
     """In a line."""
-    line = f"largest difference on random input: sequence from torch {check['sequence']:.1e}"
+    line = "largest difference on random input:"
+    if check["sequence"] is None:
+        return f"{line} step from torch {check['step']:.1e}"
+    line += f" sequence from torch {check['sequence']:.1e}"
     return line if check["step"] is None else f"{line}, step from sequence {check['step']:.1e}"
 
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
 from minrnn.errors import UserError
 
-from ..recurrence import backend
-from ._ports import Graph, Port
+from ._ports import Graph
 from ._source import Arrays, Run
+from ._traced import exporting, traced, with_state
 
 B, T = 2, 7  # sizes of the example that a module is traced with
 
@@ -37,56 +31,16 @@ def write_graph(graph: Graph, example: Arrays, path: Path) -> None:
 
     Raises UserError where torch cannot trace it, or has no operators of ONNX for it.
     """
-    tensors = [torch.from_numpy(example[port.name]) for port in graph.inputs]
-    arguments = (*tensors, *(graph.state.rows(B) if graph.state else []))
-    open_axes = tuple(_open_axes(port) for port in graph.all_inputs)
-    try:
-        with _quiet(), backend("definition"), torch.no_grad():
-            # strict, because without Dynamo a size that Python asks for, len(x), would be fixed in the graph
-            program = torch.export.export(_Flat(graph.module), arguments, dynamic_shapes=(open_axes,), strict=True)
-            exported = torch.onnx.export(
-                program,
-                dynamo=True,
-                verbose=False,
-                input_names=[port.name for port in graph.all_inputs],
-                output_names=[port.name for port in graph.all_outputs],
-            )
-            assert exported is not None
-    except Exception as error:  # of as many kinds as torch has stages
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UserError(
-            f"torch {torch.__version__} cannot export {graph.name}: {reason}; please report it with the run's pattern"
-        ) from error
+    with exporting(graph, "torch.onnx._internal.exporter._registration"):  # it misses torchvision, which is not needed
+        exported = torch.onnx.export(
+            traced(graph, example, fixed=False),
+            dynamo=True,
+            verbose=False,
+            input_names=[port.name for port in graph.all_inputs],
+            output_names=[port.name for port in graph.all_outputs],
+        )
+        assert exported is not None
     _write(exported.model_proto, graph, path)
-
-
-class _Flat(nn.Module):
-    """A module as a function of any number of tensors."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module.eval()
-
-    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        return tuple(self.module(*tensors))
-
-
-def _open_axes(port: Port) -> dict[int, Any]:
-    return {axis: torch.export.Dim.DYNAMIC for axis, size in enumerate(port.shape) if isinstance(size, str)}
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter tells of torchvision, which nobody needs here, and warns of its own use of torch."""
-    log = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = log.level
-    log.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", r".*isinstance\(treespec, LeafSpec\)", FutureWarning)
-            yield
-    finally:
-        log.setLevel(level)
 
 
 def _write(model: Any, graph: Graph, path: Path) -> None:
@@ -142,26 +96,6 @@ def open_graph(path: Path, graph: Graph) -> Run:
     names = [port.name for port in graph.all_outputs]
 
     def run(inputs: Arrays) -> Arrays:
-        state = _beginning(graph, len(inputs[graph.inputs[0].name])) | inputs
-        return dict(zip(names, session.run(names, state), strict=True))
+        return dict(zip(names, session.run(names, with_state(graph, inputs)), strict=True))
 
     return run
-
-
-def eager(graph: Graph) -> Run:
-    """The graph as torch runs it."""
-
-    @torch.inference_mode()
-    def run(inputs: Arrays) -> Arrays:
-        given = _beginning(graph, len(inputs[graph.inputs[0].name])) | inputs
-        found = graph.module(*(torch.from_numpy(np.ascontiguousarray(given[port.name])) for port in graph.all_inputs))
-        return {port.name: tensor.numpy() for port, tensor in zip(graph.all_outputs, found, strict=True)}
-
-    return run
-
-
-def _beginning(graph: Graph, rows: int) -> Arrays:
-    """The states before the first step."""
-    if graph.state is None:
-        return {}
-    return {port.name: tensor.numpy() for port, tensor in zip(graph.state.inputs, graph.state.rows(rows), strict=True)}

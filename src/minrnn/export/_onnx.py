@@ -1,34 +1,18 @@
 from __future__ import annotations
 
 import os
-import shutil
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from .. import __version__
-from ..training._files import write_json, writing
 from ._check import Check, check
+from ._exported import Busy, Exported, description, example, finish, unseen
 from ._graph_file import B, T, check_installed, open_graph, write_graph
 from ._int8 import measure
-from ._places import MARK, appearing
+from ._places import appearing, beside
 from ._ports import Graph
 from ._source import Source, source_of
 
-
-@dataclass(frozen=True)
-class Exported:
-    """What an export wrote.
-
-    Attributes:
-        folder: where it is.
-        record: what its model.json holds.
-    """
-
-    folder: Path
-    record: dict[str, Any]
+AXES = {"B": "sequences, any number", "T": "steps, 1 or more"}
 
 
 def export_onnx(
@@ -38,6 +22,7 @@ def export_onnx(
     int8: bool = False,
     held_out: Any = None,
     overwrite: bool = False,
+    busy: Busy = unseen,
 ) -> Exported:
     """Write a run as ONNX graphs, with all that is needed to use them, and check them against the run.
 
@@ -52,6 +37,7 @@ def export_onnx(
         held_out: what to measure eight bits on: tokens (N,) of a language model; series and labels of a classifier
             or a regressor. By default what the run makes up itself.
         overwrite: replace an earlier export.
+        busy: told what is under way.
 
     Raises:
         UserError: no such run; a mixer that cannot be exported; a folder that holds something else; the extra `onnx`
@@ -64,53 +50,21 @@ def export_onnx(
     check_installed()
     source = source_of(run)
     with appearing(Path(out), overwrite) as folder:
-        graphs, found = write_checked(source, folder)
-        record = description(source, graphs, found, folder)
+        written, found = write_checked(source, folder, busy)
+        record = description(source, written, found, AXES)
         if int8:
-            record["int8"] = measure(source, graphs, folder, held_out)
-        finish(source, folder, source.files(), record)
+            busy("measuring eight bits")
+            record["int8"] = measure(source, written, held_out)
+        step = {} if "no_step" in record else {"step.py": beside("step_onnx.py")}
+        finish(source, folder, source.files() | step, record)
     return Exported(Path(out), record)
 
 
-def write_checked(source: Source, folder: Path) -> tuple[dict[str, Graph], Check]:
+def write_checked(source: Source, folder: Path, busy: Busy) -> tuple[dict[Path, Graph], Check]:
     """Write all graphs of a run and compare them with it."""
-    graphs, rng = source.graphs(exported=True), np.random.default_rng(0)
-    for name, graph in graphs.items():
-        example = source.random(rng, B, T)
-        if name == "step":
-            example = {port.name: _first(example[port.name], port.shape) for port in graph.inputs}
-        write_graph(graph, example, folder / f"{name}.onnx")
-    return graphs, check(source, {name: open_graph(folder / f"{name}.onnx", graph) for name, graph in graphs.items()})
-
-
-def finish(source: Source, folder: Path, files: dict[str, Path], record: dict[str, Any]) -> None:
-    """Write what stands beside the graphs; model.json last."""
-    with writing(folder):
-        for name, path in files.items():
-            shutil.copyfile(path, folder / name)
-    vocabulary = source.vocabulary()
-    if vocabulary is not None:
-        write_json(folder / "tokenizer.json", vocabulary)
-    write_json(folder / MARK, record)
-
-
-def _first(array: np.ndarray, shape: tuple[int | str, ...]) -> np.ndarray:
-    """The first step of sequences, with an axis of time where the shape has one."""
-    return np.ascontiguousarray(array[:, :1] if shape[1:2] == (1,) and array.ndim == 2 else array[:, 0])
-
-
-def description(source: Source, graphs: dict[str, Graph], found: Check, folder: Path) -> dict[str, Any]:
-    """What model.json says of graphs that were written."""
-    sizes = {name: {"bytes": (folder / f"{name}.onnx").stat().st_size} for name in graphs}
-    return {
-        "minrnn": __version__,
-        "task": source.task,
-        **source.record(),
-        "graphs": {name: graph.record() | sizes[name] for name, graph in graphs.items()},
-        "axes": {"B": "sequences, any number", "T": "steps, 1 or more"},
-        "check": {
-            "sequence": found.sequence,
-            "step": found.step,
-            "meaning": "largest difference of sequence from torch, and of step from sequence, on random input",
-        },
-    }
+    written = {folder / f"{name}.onnx": graph for name, graph in source.graphs(exported=True).items()}
+    for path, graph in written.items():
+        busy(f"writing {path.name}")
+        write_graph(graph, example(source, graph, B, T), path)
+    busy("comparing with torch")
+    return written, check(source, {graph.name: open_graph(path, graph) for path, graph in written.items()})

@@ -31,7 +31,7 @@ class Graph:
     """A function of tensors that becomes a file.
 
     Attributes:
-        name: of the file, without .onnx.
+        name: of the file, without its ending.
         module: called with the inputs and then the states; returns the outputs and then the states.
         inputs, outputs: without the states.
         state: what is carried from call to call; None where nothing is.
@@ -56,7 +56,6 @@ class Graph:
     def record(self) -> dict[str, Any]:
         """What model.json says of it."""
         record: dict[str, Any] = {
-            "file": f"{self.name}.onnx",
             "inputs": [port.record() for port in self.inputs],
             "outputs": [port.record() for port in self.outputs],
         }

@@ -16,7 +16,7 @@ from ..models._block import Block
 
 GROWS = "its state grows with what it reads"
 REFUSED = {
-    "s4d": "it needs complex numbers, which ONNX has not",
+    "s4d": "it needs complex numbers, which neither ONNX nor ExecuTorch has",
     "srupp": GROWS,
 }
 Network = TypeVar("Network", bound=nn.Module)

@@ -5,11 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from minrnn.errors import UserError
-
 from ..training._files import write_json
+from ._exported import Busy, Exported, check_steps, description, finish, unseen
 from ._graph_file import check_installed
-from ._onnx import Exported, description, finish, write_checked
+from ._onnx import AXES, write_checked
 from ._places import appearing, beside
 from ._runtime import copy_runtime
 from ._source import source_of
@@ -24,6 +23,7 @@ def export_web(
     runtime: str | os.PathLike[str] | None = None,
     example: np.ndarray | None = None,
     overwrite: bool = False,
+    busy: Busy = unseen,
 ) -> Exported:
     """Write a run as a page that runs it in the browser, with all its files: nothing is asked of another address.
 
@@ -36,6 +36,7 @@ def export_web(
         runtime: folder of the unpacked npm package onnxruntime-web; by default npm fetches it, once.
         example: series (C, T) that the page begins with; random values by default.
         overwrite: replace an earlier export.
+        busy: told what is under way.
 
     Raises:
         UserError: as `export_onnx`; also for runs that have no step graph, and where onnxruntime-web is not to be had.
@@ -45,15 +46,16 @@ def export_web(
     """
     check_installed()
     source = source_of(run)
-    described = source.record()
-    if reason := described.get("no_step"):
-        raise UserError(f"--format web takes runs that read step by step: {reason}; --format onnx takes it")
+    check_steps(source, "web")
     page = PAGES[source.task]
     with appearing(Path(out), overwrite) as folder:
+        busy("fetching onnxruntime-web")
         copy_runtime(folder / "runtime", runtime)
-        graphs, found = write_checked(source, folder)
-        record = description(source, {"step": graphs["step"]}, found, folder)
-        (folder / "sequence.onnx").unlink()
+        written, found = write_checked(source, folder, busy)
+        kept = {path: graph for path, graph in written.items() if graph.name == "step"}
+        record = description(source, kept, found, AXES)
+        for path in written.keys() - kept:
+            path.unlink()
         files = {"index.html": f"{page}.html", "page.js": f"{page}.js", "style.css": "style.css", "step.js": "step.js"}
         if page == "text":
             files["tokens.js"] = "tokens.js"

@@ -4,12 +4,13 @@ import json
 import unicodedata
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 CONTRACTIONS = ("'s", "'t", "'re", "'ve", "'m", "'ll", "'d")
 
 
 class Tokens:
-    def __init__(self, path: str = "tokenizer.json") -> None:
+    def __init__(self, path: Path = Path(__file__).parent / "tokenizer.json") -> None:
         with open(path, encoding="utf-8") as file:
             record = json.load(file)
         self.kind: str = record["kind"]
