@@ -101,6 +101,6 @@ def test_what_cannot_be_is_said(
     monkeypatch.setitem(sys.modules, "executorch", None)
     monkeypatch.delitem(sys.modules, "executorch.exir", raising=False)
     monkeypatch.delitem(sys.modules, "executorch.runtime", raising=False)
-    missing = "minrnn export: --format executorch needs executorch: pip install 'minrnn[executorch]'"
-    assert error("text") == missing
+    mend = "pip install 'minrnn[executorch]'"
+    assert error("text") == f"minrnn export: --format executorch needs executorch: {mend}"
     assert not list(tmp_path.iterdir())

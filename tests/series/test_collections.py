@@ -176,6 +176,7 @@ def test_other_channels_than_in_fit() -> None:
     [
         ({"width": 0}, "width is 0; expected 1 or more"),
         ({"dropout": 1.0}, "dropout is 1.0; expected 0 or more and less than 1"),
+        ({"shift": 1.0}, "shift is 1.0; expected 0 or more and less than 1"),
         ({"label_smoothing": -0.1}, "label_smoothing is -0.1; expected 0 or more"),
         ({"steps": 0}, "steps is 0; expected 1 or more"),
         ({"early_stopping": True, "validation_fraction": 1.5}, "validation_fraction is 1.5; expected more than 0"),

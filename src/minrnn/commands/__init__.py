@@ -41,7 +41,9 @@ minrnn COMMAND --help explains a command."""
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 2 for input that a person can mend, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    usage = USAGE.format("\n".join(f"  {name:<9} {what + ':':<35}{words}" for name, (what, words) in COMMANDS.items()))
+    usage = USAGE.format(
+        "\n".join(f"  {name:<9} {what + ':':<35}{example}" for name, (what, example) in COMMANDS.items())
+    )
     try:
         if not words or words[0] in ("-h", "--help"):
             print(usage, flush=True)

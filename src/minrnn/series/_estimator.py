@@ -177,7 +177,7 @@ class Learner:
     def _learn(self, X: Collection, targets: Tensor, loss: Loss, stratify: np.ndarray | None = None) -> None:
         """Fit the network; a held-out part has each label of `stratify` in proportion."""
         self._begin(X)
-        examples = Whole(*self._scaled(X), targets, self.noise, self.shift)
+        examples = self._examples(X, targets)
         held_out = None
         if self.early_stopping:
             examples, held_out = self._split(examples, stratify)
@@ -186,7 +186,7 @@ class Learner:
 
     def _go_on(self, X: Collection, targets: Tensor, loss: Loss) -> None:
         """One pass over more series at the highest learning rate."""
-        examples = Whole(*self._scaled(X), targets, self.noise, self.shift)
+        examples = self._examples(X, targets)
         plan = replace(self._plan(-(-len(examples) // self.batch_size)), warmup=0, final_rate=1.0)
         if not hasattr(self, "optimizer_"):
             self.optimizer_ = build_optimizer(self.network_, plan)
@@ -227,6 +227,10 @@ class Learner:
     def _scaled(self, X: Collection) -> tuple[Tensor, Tensor]:
         """What the network reads: x (N, T, C), lengths (N,)."""
         return self.scale_.apply(self._timed(X))
+
+    def _examples(self, X: Collection, targets: Tensor) -> Whole:
+        """To learn from."""
+        return Whole(*self._scaled(X), targets, self.noise, self.shift)
 
     def _network(self) -> SeriesNetwork:
         """A fresh one, for the series that `scale_` is of."""

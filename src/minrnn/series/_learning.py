@@ -216,6 +216,6 @@ def check_ranges(estimator: object) -> None:
             value = getattr(estimator, name, None)
             if value is not None and not holds[allowed](value):
                 raise ValueError(f"{name} is {value}; expected {allowed}")
-    for name in ("dropout", "label_smoothing"):
+    for name in ("dropout", "label_smoothing", "shift"):
         if getattr(estimator, name, 0) >= 1:
             raise ValueError(f"{name} is {getattr(estimator, name)}; expected 0 or more and less than 1")
