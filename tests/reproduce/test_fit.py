@@ -12,9 +12,10 @@ import torch
 
 from minrnn.errors import UserError
 from minrnn.reproduce import tasks
+from minrnn.reproduce._experiment import Results
 from minrnn.reproduce._fit import Fit, SequenceModel, evaluate, train
 from minrnn.reproduce.gradients import by_distance
-from minrnn.reproduce.scaling import Scaling
+from minrnn.reproduce.scaling import Scaling, compute
 from minrnn.reproduce.shakespeare import reached
 
 PARITY = Fit(
@@ -119,6 +120,27 @@ def test_models_of_one_size_in_the_scaling_experiment_have_alike_many_parameters
             model = SequenceModel(task, replace(fit, pattern=pattern))
             counts.append(sum(parameter.numel() for parameter in model.parameters()))
         assert max(counts) / min(counts) < 1.05
+
+
+def test_models_of_one_size_in_the_scaling_experiment_take_alike_many_operations() -> None:
+    experiment = Scaling()
+    spent: dict[str, list[float]] = {}
+    for cell in experiment.cells("cpu", Results([])):
+        spent.setdefault(cell.setting, []).append(compute(Fit.from_json(cell.options)))
+    assert len(spent) == 4
+    for operations in spent.values():
+        assert len(operations) >= 3
+        assert max(operations) / min(operations) < 1.001
+
+
+def test_operations_of_attention_grow_with_its_context() -> None:
+    fit = next(iter(Scaling().settings("cpu").values()))
+    one, two = (
+        compute(replace(fit, pattern="attention", conv=0, mlp=0.0, setting={"context": context}))
+        for context in (128, 256)
+    )
+    D, tokens = 64, 1200 * 16
+    assert two - 2 * one == 6 * tokens * D * (256**2 - 2 * 128**2)
 
 
 def test_windows_of_trajectories_have_the_return_that_is_to_come(monkeypatch: pytest.MonkeyPatch) -> None:
