@@ -12,7 +12,7 @@ import pytest
 from minrnn.commands import main
 from minrnn.errors import UserError
 from minrnn.reproduce import _judging, load, names
-from minrnn.reproduce._contest import Contest, trials
+from minrnn.reproduce._contest import Contest, grid
 from minrnn.reproduce._experiment import (
     SCALES,
     Answer,
@@ -163,15 +163,40 @@ def test_every_model_has_as_many_trials_and_the_best_is_taken() -> None:
     tuning = experiment.tuning("cpu")
     families = {cell.model for cell in tuning}
     assert len(tuning) == 4 * len(families)
-    best = trials("mingru:forget_bias=?")[1]
+    best = grid("mingru:forget_bias=?")[1]
     tuned = Results(
-        Done(cell, {"losses": {"held out": 0.1 if cell.setting == best.setting else float("nan")}}) for cell in tuning
+        Done(cell, {"losses": {"held out": 0.1 if cell.setting == best.setting("") else float("nan")}})
+        for cell in tuning
     )
     for cell in experiment.cells("cpu", tuned):
         if "mingru" in cell.model:
             fit = Fit.from_json(cell.options)
             assert fit.learning_rate == best.learning_rate and f"forget_bias={best.forget_bias}" in fit.pattern
     assert "?" not in "".join(Fit.from_json(cell.options).pattern for cell in experiment.cells("cpu", tuned))
+
+
+def test_a_setting_with_trials_of_its_own_is_tuned_by_them() -> None:
+    experiment = load("chomsky")
+    tuning = experiment.tuning("cpu")
+    best = {"parity": grid("mamba")[0], "majority": grid("mamba")[3]}
+
+    def loss(cell: Cell) -> float:
+        return 0.1 if any(cell.setting == one.setting(of) for of, one in best.items()) else 1.0
+
+    tuned = Results(Done(cell, {"losses": {"held out": loss(cell)}}) for cell in tuning)
+    rates = {
+        cell.setting: cell.options["learning_rate"] for cell in experiment.cells("cpu", tuned) if cell.model == "mamba"
+    }
+    assert {of: rates[of] for of in best} == {of: one.learning_rate for of, one in best.items()}
+
+
+def test_what_sets_a_model_apart_does_so_in_its_trials_too() -> None:
+    experiment = load("shakespeare")
+    tuning = experiment.tuning("cpu")
+    cells = [*tuning, *experiment.cells("cpu", chosen_blindly(tuning))]
+    plain = [cell.options["conv"] for cell in cells if cell.model == "attention, plain block"]
+    assert len(plain) > 4 and set(plain) == {0}
+    assert {cell.options["conv"] for cell in cells if cell.model == "attention"} == {4}
 
 
 def test_the_words_of_the_rules() -> None:

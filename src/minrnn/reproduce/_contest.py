@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from . import _picture
@@ -29,10 +29,13 @@ class Trial:
     learning_rate: float
     forget_bias: float | None = None
 
-    @property
-    def setting(self) -> str:
+    def __str__(self) -> str:
         bias = "" if self.forget_bias is None else f" bias {self.forget_bias:g}"
-        return f"tuning rate {self.learning_rate:g}{bias}"
+        return f"rate {self.learning_rate:g}{bias}"
+
+    def setting(self, of: str) -> str:
+        """The name of its cell, when it chooses for the setting `of`, or for all."""
+        return f"tuning {of} {self}" if of else f"tuning {self}"
 
     def apply(self, fit: Fit) -> Fit:
         pattern = fit.pattern.replace(BIAS, f"forget_bias={self.forget_bias}")
@@ -43,7 +46,7 @@ BIAS = "forget_bias=?"
 """In a pattern: the bias of the forget gate, which is tuned along with the learning rate."""
 
 
-def trials(pattern: str) -> list[Trial]:
+def grid(pattern: str) -> list[Trial]:
     """Four for every model: four learning rates, or two with two biases of the forget gate where it has one to tune."""
     if BIAS in pattern:
         return [Trial(rate, bias) for rate in RATES_WITH_BIAS for bias in BIASES]
@@ -58,6 +61,12 @@ class Contestant:
     pattern: str
     family: str = ""
     """The contestant whose trials it takes over; empty: its own."""
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    """What is not as in the others' `Fit`."""
+
+    def fit(self, open_fit: Fit, trial: Trial) -> Fit:
+        """Nothing left open."""
+        return trial.apply(replace(open_fit, pattern=self.pattern, **self.changes))
 
 
 class Contest(Experiment):
@@ -68,7 +77,7 @@ class Contest(Experiment):
     """
 
     pictured: ClassVar[str] = ""
-    """Which evaluation the picture shows; empty: the last."""
+    """Which evaluation the picture shows."""
 
     @abstractmethod
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -78,9 +87,11 @@ class Contest(Experiment):
     def settings(self, scale: Scale) -> dict[str, Fit]:
         """The fits that each contestant does, by name, with learning rate and pattern still open."""
 
-    @abstractmethod
-    def trial(self) -> Fit | None:
-        """The short fit of the tuning at scale cpu and beyond; None leaves all at the middle of the grid."""
+    def trials(self) -> Mapping[str, Fit]:
+        """The short fits of the tuning at scale cpu and beyond, by the setting for which they choose; "" for all that
+        have none of their own. Without any, all have the middle of the grid.
+        """
+        return {}
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         """With which seeds a contestant runs in a setting, at scale cpu and beyond: several where it bears on the
@@ -89,25 +100,24 @@ class Contest(Experiment):
         return SEEDS
 
     def tuning(self, scale: Scale) -> Sequence[Cell]:
-        fit = None if scale == "smoke" else self.trial()
-        if fit is None:
-            return []
         return [
-            Cell(one.name, SEED_OF_TUNING, trial.setting, trial.apply(replace(fit, pattern=one.pattern)).to_json())
+            Cell(one.name, SEED_OF_TUNING, trial.setting(of), one.fit(fit, trial).to_json())
+            for of, fit in ({} if scale == "smoke" else self.trials()).items()
             for one in self.contestants(scale)
             if not one.family
-            for trial in trials(one.pattern)
+            for trial in grid(one.pattern)
         ]
 
-    def chosen(self, contestant: Contestant, tuned: Results) -> Trial:
+    def chosen(self, contestant: Contestant, setting: str, tuned: Results) -> Trial:
         """The trial with the lowest loss on the distribution of training."""
-        choices = trials(contestant.pattern)
+        choices = grid(contestant.pattern)
         family = contestant.family or contestant.name
         if not len(tuned):
             return choices[2]
+        of = setting if setting in self.trials() else ""
 
         def loss(trial: Trial) -> float:
-            (result,) = tuned.of(family, trial.setting)
+            (result,) = tuned.of(family, trial.setting(of))
             first = next(iter(result["losses"].values()))
             return float("inf") if first != first else float(first)
 
@@ -115,7 +125,7 @@ class Contest(Experiment):
 
     def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
         return [
-            Cell(one.name, seed, setting, self.chosen(one, tuned).apply(replace(fit, pattern=one.pattern)).to_json())
+            Cell(one.name, seed, setting, one.fit(fit, self.chosen(one, setting, tuned)).to_json())
             for setting, fit in self.settings(scale).items()
             for one in self.contestants(scale)
             for seed in self.seeds(one, setting)[: 1 if scale == "smoke" else None]
@@ -139,23 +149,20 @@ class Contest(Experiment):
         shown = [part for label in labels for part in (f"% at {label}", "solved")]
         return Table(["task"] * (len(settings) > 1) + ["model", "parameters", "seconds", *shown], rows)
 
+    def pictured_scores(self, results: Results, model: str, setting: str) -> list[float]:
+        """Of each seed, what the picture shows."""
+        return results.scores(model, setting, at=self.pictured)
+
     def draw(self, results: Results, figure: Figure) -> None:
-        settings, models, labels = (
-            list(dict.fromkeys(found))
-            for found in (
-                (one.cell.setting for one in results),
-                (one.cell.model for one in results),
-                (label for one in results for label in one.result["scores"]),
-            )
-        )
+        settings, models = results.settings(), results.models()
         columns = min(4, len(settings))
         grid = figure.subplots(-(-len(settings) // columns), columns, squeeze=False, sharey=True).flatten()
         figure.set_size_inches(2.5 + 2.5 * max(columns, 3), 1 + (1 + 0.22 * len(models)) * (len(grid) // columns))
-        label = self.pictured or labels[-1]
         for axes, setting in zip(grid, settings, strict=False):
-            here = {one.cell.model for one in results if one.cell.setting == setting}
-            groups = {model: results.scores(model, setting, at=label) if model in here else [] for model in models}
-            _picture.dots(axes, groups, f"accuracy, {label}")
+            here = {model for of, model in results.pairs() if of == setting}
+            groups = {model: self.pictured_scores(results, model, setting) if model in here else [] for model in models}
+            _picture.dots(axes, groups, f"accuracy, {self.pictured}")
+            axes.set_xlim(-0.03, 1.03)
             axes.set_title(setting, fontsize=9)
         for axes in grid[len(settings) :]:
             axes.set_visible(False)

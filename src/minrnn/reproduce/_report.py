@@ -110,10 +110,11 @@ def _tuning(experiment: Contest, folder: Folder, recorded: bool) -> Iterator[str
     if recorded:
         tuned, _ = folder.read(cells)
         families = [one for one in experiment.contestants("cpu") if not one.family]
-        taken = (f"{one.name} {experiment.chosen(one, tuned).setting.removeprefix('tuning ')}" for one in families)
-        chosen = f" Chosen: {'; '.join(taken)}."
+        for setting in experiment.trials():
+            taken = "; ".join(f"{one.name} {experiment.chosen(one, setting, tuned)}" for one in families)
+            chosen += f" Chosen{f' for {setting}' if setting else ''}: {taken}."
     yield (
-        f"**Tuning.** Four trials for each family of models (seed {SEED_OF_TUNING}, the shortest setting) choose the "
+        f"**Tuning.** Four trials for each family of models (seed {SEED_OF_TUNING}, a short setting) choose the "
         f"learning rate: {rates}; or, where a forget bias is tuned along, rates {fewer} with biases {biases}.{chosen}"
     )
     yield ""

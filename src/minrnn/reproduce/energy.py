@@ -64,9 +64,6 @@ class Energy(Contest):
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         return (0,)
 
-    def trial(self) -> Fit | None:
-        return None
-
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         import torch
 
@@ -74,8 +71,11 @@ class Energy(Contest):
         counters = sorted(Path("/").glob(COUNTERS[1:]))
         before, used = _joules(counters), time.process_time()
         model, result = train(fit, cell.seed, watch)
-        result["processor_seconds"] = round(time.process_time() - used, 2)
-        result["joules"] = _difference(before, _joules(counters))
+        training = result["curve"][-1]["processor_seconds"]
+        joules = _difference(before, _joules(counters))
+        result["processor_seconds"] = training
+        # The counters go on through the evaluations: training has its share of the time.
+        result["joules"] = joules and round(joules * training / (time.process_time() - used), 2)
         result["tokens"] = result["steps"] * fit.batch * fit.setting["context"]
         model.eval()
         with torch.no_grad():
@@ -157,10 +157,10 @@ class Energy(Contest):
 
 
 def _to(result: Any, loss: float) -> float:
-    """Processor seconds to a held-out loss: the run's, by the share of its time."""
+    """Processor seconds of training to a held-out loss."""
     from .shakespeare import reached
 
-    return reached(result, loss, "seconds") / float(result["curve"][-1]["seconds"]) * float(result["processor_seconds"])
+    return reached(result, loss, "processor_seconds")
 
 
 def _joules(counters: Sequence[Path]) -> float | None:

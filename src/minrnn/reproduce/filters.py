@@ -56,13 +56,10 @@ class Filters(Contest):
         from .shakespeare import TEXT, Shakespeare
 
         fit = Shakespeare().settings("smoke" if scale == "smoke" else "cpu")[TEXT]
-        return {"": replace(fit, steps=min(fit.steps, 400), evaluations=2)}
+        return {"": replace(fit, steps=min(fit.steps, 400), evaluations=2, weight_decay=0.1)}
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         return (0,)
-
-    def trial(self) -> Fit | None:
-        return None
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         fit = Fit.from_json(cell.options)

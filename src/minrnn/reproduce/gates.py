@@ -1,12 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from . import _picture
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Results, Scale, Table, Verdict
 from ._fit import Fit
 from ._judging import answer, better, mean, percent, spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 HELD_OUT = "held out"
 COPY, TEXT = "selective copying", "shakespeare"
@@ -25,17 +30,18 @@ class Gates(Contest):
         cpu=(
             "the copying of `selective-copy`, 2 layers of minGRU, 2,000 steps; and Shakespeare at width 128, 2 layers "
             "with Conv4 and MLP, 500 steps of 32 windows of 128. Gate and candidate share the hidden layer of their "
-            "MLP, which is as wide as the model. Learning rates are tuned for linear and for MLP."
+            "MLP, which is as wide as the model. Learning rates are tuned for linear and for MLP, in each task."
         ),
         paper="width 384, 3 layers, 5,000 steps of 64.",
     )
     minutes = ByScale(smoke=1, cpu=30, paper=10**4)
     rule = (
-        "Compared are accuracy in copying and loss on the held-out text. Holds: the MLP is not better without overlap "
-        "of the seeds in either task, neither at equal parameters nor at equal time (the loss or accuracy of each run "
-        "when the shortest run was over). In part: it is better in one task. Positive control: the tasks can tell "
-        "models apart: 2 linear layers are better than 1 in copying. Negative control: three other seeds of the "
-        "linear model are not better than its first three."
+        "Compared are the mean accuracy over the evaluations of a run in copying, which says how fast it is learned, "
+        "and the last loss on the held-out text. Holds: the MLP is not better without overlap of the seeds in either "
+        "task, neither at equal parameters nor at equal time (each run is judged up to the share of its steps that "
+        "the processor seconds of the fastest model allow). In part: it is better in one task. Positive control: the "
+        "tasks can tell models apart: 2 linear layers are better than 1 in copying. Negative control: three other "
+        "seeds of the linear model are not better than its first three."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -78,23 +84,28 @@ class Gates(Contest):
             return *SEEDS, 3, 4, 5
         return SEEDS if setting == COPY or "1 layer" not in contestant.name else ()
 
-    def trial(self) -> Fit | None:
-        return replace(self.settings("cpu")[COPY], setting={"length": 32, "tokens": 4}, steps=500, evaluations=2)
+    def trials(self) -> Mapping[str, Fit]:
+        copy, text = (self.settings("cpu")[task] for task in (COPY, TEXT))
+        return {
+            COPY: replace(copy, setting={"length": 32, "tokens": 4}, steps=500, evaluations=2),
+            TEXT: replace(text, setting={**text.setting, "context": 64}, steps=200, sequences=400, evaluations=1),
+        }
 
     def judge(self, results: Results) -> Verdict:
         wins, words = [], []
         for task in (COPY, TEXT):
-            linear, equal, wide = (_final(results, model, task)[:3] for model in (LINEAR, EQUAL, WIDE))
-            shortest = min(one["seconds"] for model in (LINEAR, EQUAL, WIDE) for one in results.of(model, task))
-            timed = [_final(results, model, task, shortest)[:3] for model in (LINEAR, EQUAL, WIDE)]
+            seconds = {model: _seconds(results, model, task) for model in (LINEAR, EQUAL, WIDE)}
+            shares = {model: min(seconds.values()) / one for model, one in seconds.items()}
+            linear, equal, wide = (_measured(results, model, task)[:3] for model in shares)
+            timed = [_measured(results, model, task, share)[:3] for model, share in shares.items()]
             wins.append(better(equal, linear) or better(timed[1], timed[0]) or better(timed[2], timed[0]))
             words.append(
                 f"{task}: {_written(task, linear)} linear, {_written(task, equal)} MLP at equal parameters, "
                 f"{_written(task, wide)} at equal width; at equal time "
                 + ", ".join(_written(task, one) for one in timed)
             )
-        first, again = (_final(results, LINEAR, COPY)[part] for part in (slice(3), slice(3, None)))
-        single = _final(results, "linear, 1 layer", COPY)
+        first, again = (_measured(results, LINEAR, COPY)[part] for part in (slice(3), slice(3, None)))
+        single = _measured(results, "linear, 1 layer", COPY)
         again = again or first
         return Verdict(
             answer(holds=not any(wins), in_part=not all(wins)),
@@ -114,27 +125,34 @@ class Gates(Contest):
     def table(self, results: Results) -> Table:
         rows = []
         for task, model in results.pairs():
-            seeds = results.of(model, task)
-            seconds = mean([one["seconds"] for one in seeds])
-            rows.append(
-                [
-                    task,
-                    model,
-                    f"{seeds[0]['parameters']:,}",
-                    f"{seconds:.0f}",
-                    _written(task, _final(results, model, task)),
-                ]
-            )
-        return Table(["task", "model", "parameters", "seconds", "% right, or nats"], rows)
+            parameters = results.of(model, task)[0]["parameters"]
+            shown = [f"{parameters:,}", f"{_seconds(results, model, task):.0f}"]
+            rows.append([task, model, *shown, _written(task, _measured(results, model, task))])
+        return Table(["task", "model", "parameters", "processor seconds", "mean accuracy, or last loss"], rows)
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        for axes, task in zip(figure.subplots(1, 2), (COPY, TEXT), strict=True):
+            models = [model for of, model in results.pairs() if of == task]
+            sign = 1 if task == COPY else -1
+            values = {model: [sign * one for one in _measured(results, model, task)] for model in models}
+            _picture.dots(axes, values, "mean accuracy of a run" if task == COPY else "last loss, nats a character")
+            axes.set_title(task, fontsize=9)
+        figure.tight_layout()
 
 
-def _final(results: Results, model: str, task: str, seconds: float = float("inf")) -> list[float]:
-    """Accuracy, or the loss with a minus, of each seed, at the last evaluation within `seconds`, or the first."""
+def _seconds(results: Results, model: str, task: str) -> float:
+    """Of training on one processor, mean of the seeds."""
+    return mean([one["curve"][-1]["processor_seconds"] for one in results.of(model, task)])
+
+
+def _measured(results: Results, model: str, task: str, share: float = 1.0) -> list[float]:
+    """Mean accuracy, or the last loss with a minus, of the evaluations in a share of the steps, or of the first."""
     found = []
     for one in results.of(model, task):
-        within = [point for point in one["curve"] if point["seconds"] <= seconds] or one["curve"][:1]
-        measured = within[-1]["held_out"][HELD_OUT]
-        found.append(measured["score"] if task == COPY else -measured["loss"])
+        end = share * one["curve"][-1]["step"]
+        within = [point["held_out"][HELD_OUT] for point in one["curve"] if point["step"] <= end]
+        within = within or [one["curve"][0]["held_out"][HELD_OUT]]
+        found.append(mean([point["score"] for point in within]) if task == COPY else -within[-1]["loss"])
     return found
 
 

@@ -64,7 +64,6 @@ class Gradients(Contest):
                 batch=32,
                 steps=20 if scale == "smoke" else 1200,
                 learning_rate=0.0,
-                weight_decay=0.0,
                 evaluate={"trained length": {}},
                 sequences=64,
                 evaluations=2 if scale == "smoke" else 12,
@@ -74,9 +73,6 @@ class Gradients(Contest):
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         return (0,)
-
-    def trial(self) -> Fit | None:
-        return None  # the middle of the grid: what is measured is a gradient, not who learns best
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         fit = Fit.from_json(cell.options)

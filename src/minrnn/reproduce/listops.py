@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ._contest import SEEDS, Contest, Contestant
@@ -14,6 +14,7 @@ BLOCKS = {"alone": (0, 0.0), "Conv": (4, 0.0), "MLP": (0, 4.0), "Conv and MLP": 
 
 class ListOpsBlocks(Contest):
     name = "listops"
+    pictured = HELD_OUT
     claim = (
         "What surrounds the recurrence matters: on ListOps, minLSTM gains by an MLP, and most by Conv4 and MLP "
         "together."
@@ -38,9 +39,10 @@ class ListOpsBlocks(Contest):
     minutes = ByScale(smoke=1, cpu=50, paper=10**4)
     rule = (
         "Holds: minlstm with Conv and MLP is better than alone, without overlap of the seeds, also than alone at "
-        "equal parameters, and better than with Conv. In part: better than alone, but not than alone at equal "
-        "parameters. Positive control: the best block is above 40 %; the commonest answer has about 17 %. Negative "
-        "control: minlstm without layers between (one layer alone) is not better than three."
+        "equal parameters, and better than with Conv. In part: better than alone. Positive control: the best block is "
+        "above 50 %. Without looking into nested lists the commonest answer has 17 %, the best guess from operator, "
+        "smallest and largest digit of the outermost list 48 %, from its operator and what that makes of its digits "
+        "59 %. Negative control: minlstm of one layer alone is not better than of three."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -71,9 +73,9 @@ class ListOpsBlocks(Contest):
         )
         return {block: replace(fit, conv=conv, mlp=mlp) for block, (conv, mlp) in BLOCKS.items()}
 
-    def trial(self) -> Fit | None:
+    def trials(self) -> Mapping[str, Fit]:
         fit = self.settings("cpu")["alone"]
-        return replace(fit, setting={**fit.setting, "longest": 50}, steps=300, evaluations=2)
+        return {"": replace(fit, setting={**fit.setting, "longest": 50}, steps=300, evaluations=2)}
 
     def judge(self, results: Results) -> Verdict:
         def scores(block: str, model: str = "minlstm") -> list[float]:
@@ -92,7 +94,7 @@ class ListOpsBlocks(Contest):
         return Verdict(
             answer(holds=holds, in_part=better(full, alone)),
             f"{words}; alone at equal parameters {percent(wider)}",
-            Control("the best block is above 40 %", percent(best), min(best) > 0.4),
+            Control("the best block is above 50 %", percent(best), min(best) > 0.5),
             Control(
                 "one layer alone is not better than three",
                 f"{percent(single)} against {percent(alone)}",

@@ -17,6 +17,7 @@ TEXT, FIFTH = "", "a fifth of the text"
 MILESTONE = 1.75  # nats
 MARGIN = 0.02
 PLAIN = "attention, plain block"
+BARE = "mingru alone, 1 layer"
 
 
 class Shakespeare(Contest):
@@ -29,9 +30,7 @@ class Shakespeare(Contest):
     published = (
         Published("best loss: minGRU / minLSTM / Mamba / Transformer", "1.548 / 1.555 / 1.575 / 1.547"),
         Published("steps of the Transformer over those of minGRU", "2.5"),
-        Published(
-            "attention in the same block (MVA re-run, one random batch)", "1.5373, as fast as minGRU's 1.5400", "others"
-        ),
+        Published("attention in the same block, minGRU (MVA re-run, one random batch)", "1.5373, 1.5400", "others"),
         Published("nanoGPT, 6 layers, context 256", "1.4697", "others"),
     )
     differs = ByScale(
@@ -46,14 +45,13 @@ class Shakespeare(Contest):
     )
     minutes = ByScale(smoke=1, cpu=75, paper=5000)
     rule = (
-        f"Holds: mingru, minlstm, mamba and the plain Transformer end within {MARGIN} nats of one another (means of "
-        "seeds), and "
-        f"the Transformer of the plain block takes at least twice the steps of mingru to {MILESTONE} nats. In part: "
-        "one of the "
-        "two; a Transformer that never gets there counts as there at its last step. Overfitting is shown on a fifth "
-        "of the text. Positive control: mingru, minlstm, mamba and attention in their block end below 2.408 bits = "
-        "1.669 nats a character, the best 5-gram. Negative control: mingru of one layer without convolution and MLP "
-        "does not match three."
+        "Loss is the lowest held-out loss of a run. Holds: mingru, minlstm, mamba and the plain Transformer are each "
+        f"within {MARGIN} nats of the mean of the four (means of seeds; the published ones are), and the plain "
+        f"Transformer takes at least twice the steps of mingru to {MILESTONE} nats. In part: one of the two; a "
+        "Transformer that never gets there counts as there at its last step. Overfitting is shown on a fifth of the "
+        "text. Positive control: mingru, minlstm, mamba and attention in their block get below 2.408 bits = 1.669 "
+        "nats a character, the best 5-gram. Negative control: mingru of one layer without convolution and MLP does "
+        "not match three."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -62,8 +60,13 @@ class Shakespeare(Contest):
             Contestant("minlstm", "minlstm:expansion=2,forget_bias=?*3"),
             Contestant("mamba", "mamba*3"),
             Contestant("attention", "attention*3"),
-            Contestant(PLAIN, "attention*3", family="attention"),
-            Contestant("mingru alone, 1 layer", "mingru:expansion=2,forget_bias=?", family="mingru"),
+            Contestant(PLAIN, "attention*3", changes={"conv": 0}),
+            Contestant(
+                "mingru alone, 1 layer",
+                "mingru:expansion=2,forget_bias=?",
+                family="mingru",
+                changes={"conv": 0, "mlp": 0.0},
+            ),
         ]
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
@@ -81,7 +84,6 @@ class Shakespeare(Contest):
             evaluate={HELD_OUT: {}},
             sequences=8 if scale == "smoke" else 10_000,
             evaluations=2 if scale == "smoke" else 18,
-            weight_decay=0.1,
         )
         fifth = replace(
             fit,
@@ -90,24 +92,14 @@ class Shakespeare(Contest):
         )
         return {TEXT: fit, FIFTH: fifth}
 
-    def cells(self, scale: Scale, tuned: Results) -> Sequence[Any]:
-        return [
-            replace(cell, options={**cell.options, **self._block(cell.model)}) for cell in super().cells(scale, tuned)
-        ]
-
-    def _block(self, model: str) -> Mapping[str, Any]:
-        """What is not as in the others' block."""
-        changes: dict[str, dict[str, Any]] = {PLAIN: {"conv": 0}, "mingru alone, 1 layer": {"conv": 0, "mlp": 0.0}}
-        return changes.get(model, {})
-
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
-        if "alone" in contestant.name:
+        if contestant.name == BARE:
             return (0,) if setting == TEXT else ()
         return SEEDS if setting == TEXT else (0,)
 
-    def trial(self) -> Fit | None:
+    def trials(self) -> Mapping[str, Fit]:
         fit = self.settings("cpu")[TEXT]
-        return replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)
+        return {"": replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)}
 
     def judge(self, results: Results) -> Verdict:
         def losses(model: str) -> list[float]:
@@ -117,7 +109,8 @@ class Shakespeare(Contest):
             return [min(reached(one, MILESTONE), one["steps"]) for one in results.of(model, TEXT)]
 
         rivals = ("mingru", "minlstm", "mamba", PLAIN)
-        level = all(matches(losses(one), losses(other), MARGIN) for one in rivals for other in rivals)
+        middle = [mean([mean(losses(one)) for one in rivals])]
+        level = all(matches(losses(one), middle, MARGIN) for one in rivals)
         ratio, same_block = (mean(steps(model)) / mean(steps("mingru")) for model in (PLAIN, "attention"))
         words = ", ".join(f"{model} {spread(losses(model), 3)}" for model in (*rivals, "attention"))
         overfit = ", ".join(
@@ -125,7 +118,7 @@ class Shakespeare(Contest):
             for model in ("mingru", PLAIN)
             for one in results.of(model, FIFTH)
         )
-        single = [best(one) for one in results.of("mingru alone, 1 layer", TEXT)]
+        single = [best(one) for one in results.of(BARE, TEXT)]
         in_one_block = [loss for model in ("mingru", "minlstm", "mamba", "attention") for loss in losses(model)]
         bound = 1.669
         never = any(reached(one, MILESTONE) == float("inf") for one in results.of(PLAIN, TEXT))
@@ -135,7 +128,7 @@ class Shakespeare(Contest):
             f"mingru{' at least, not all seeds got there' if never else ''}, attention in mingru's block "
             f"{same_block:.2f} times; on a fifth of the text: {overfit}",
             Control(
-                "those of one block end below the best 5-gram, 1.669 nats",
+                "those of one block get below the best 5-gram, 1.669 nats",
                 f"{max(in_one_block):.3f} the worst",
                 max(in_one_block) < bound,
             ),
@@ -147,7 +140,7 @@ class Shakespeare(Contest):
         for setting, model in results.pairs():
             seeds = results.of(model, setting)
             milestones = [reached(one, MILESTONE) for one in seeds]
-            seconds = [reached(one, MILESTONE, "seconds") for one in seeds]
+            seconds = [reached(one, MILESTONE, "processor_seconds") for one in seeds]
             rows.append(
                 [
                     setting or "all of the text",
@@ -176,7 +169,7 @@ class Shakespeare(Contest):
         figure.set_size_inches(13, 4.5)
         axes = figure.subplots(1, 3)
         for panel, (place, setting, x_axis) in enumerate(
-            ((axes[0], TEXT, "step"), (axes[1], TEXT, "seconds"), (axes[2], FIFTH, "step"))
+            ((axes[0], TEXT, "step"), (axes[1], TEXT, "processor_seconds"), (axes[2], FIFTH, "step"))
         ):
             models = list(dict.fromkeys(one.cell.model for one in results if one.cell.setting == setting))
             for index, model in enumerate(models):
@@ -188,7 +181,9 @@ class Shakespeare(Contest):
                         linewidth=1.3,
                         label="" if seed else model,
                     )
-            place.set(xlabel="training steps" if x_axis == "step" else "seconds on one core", ylim=(1.4, 2.6))
+            place.set(
+                xlabel="training steps" if x_axis == "step" else "seconds of training on one core", ylim=(1.4, 2.6)
+            )
             place.set_title(setting or ("by steps", "by time")[panel], fontsize=9)
             place.grid(alpha=0.3)
         axes[0].set_ylabel("held-out loss, nats a character")

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ._contest import SEEDS, Contest, Contestant
@@ -83,16 +83,15 @@ class StateTracking(Contest):
             width=16 if scale == "smoke" else 128,
             steps={"smoke": 20, "cpu": 1000, "paper": 20_000}[scale],
             learning_rate=0.0,
-            weight_decay=0.0,
             evaluate={TRAINED: {}},
             test={LONGER: {"shortest": 256, "longest": 256, "asked": "last"}},
             sequences=64 if scale == "smoke" else 512,
             sequences_at_once=32,
         )
 
-    def trial(self) -> Fit | None:
+    def trials(self) -> Mapping[str, Fit]:
         fit = self._fit("S3", "cpu")
-        return replace(fit, setting={**fit.setting, "longest": 10}, steps=200, test={}, evaluations=2)
+        return {"": replace(fit, setting={**fit.setting, "longest": 10}, steps=200, test={}, evaluations=2)}
 
     def judge(self, results: Results) -> Verdict:
         def scores(model: str, task: str) -> list[float]:
