@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.autograd import forward_ad
 
 
@@ -14,11 +15,26 @@ def vjp(function: Callable[..., Any], *primals: Any) -> tuple[Any, Callable[...,
     return torch.func.vjp(function, *primals)  # type: ignore[return-value]
 
 
+def forward_mode() -> bool:
+    """Whether tangents may be around, which plain torch operations carry to any order."""
+    return forward_ad._current_level >= 0
+
+
+def differentiated(*upstream: Tensor) -> bool:
+    """Whether a backward pass has to be torch operations, because it is differentiated itself, in either mode, or
+    mapped over many upstream gradients (`is_grads_batched`).
+    """
+    return torch.is_grad_enabled() or forward_mode() or any(map(mapped, upstream))
+
+
+def mapped(x: Tensor) -> bool:
+    """Whether x stands for many tensors, as upstream gradients do with `is_grads_batched`: kernels would see one."""
+    return torch._C._functorch.is_legacy_batchedtensor(x)
+
+
 def nothing_to_record() -> bool:
     """Whether kernels may be called past autograd, whose bookkeeping costs more than a single step of a recurrence.
 
     Without gradients there may still be tangents, and `torch.vmap`; both need the function.
     """
-    return not (
-        torch.is_grad_enabled() or forward_ad._current_level >= 0 or torch._C._are_functorch_transforms_active()
-    )
+    return not (torch.is_grad_enabled() or forward_mode() or torch._C._are_functorch_transforms_active())

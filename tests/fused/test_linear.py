@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from minrnn.fused import Linear
+from minrnn.fused import Linear, linear
 from minrnn.kernels import rows
 
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12, torch.bfloat16: 2e-2}
@@ -72,3 +72,14 @@ def test_what_does_not_fit_is_torch_s_own_error():
         Linear(8, 5)(torch.randn(1, 4))
     with torch.inference_mode(), pytest.raises(RuntimeError, match="dtype"):
         Linear(8, 5)(torch.randn(1, 8, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_bias_of_another_size_is_treated_as_torch_does(size):
+    x, weight, bias = torch.randn(1, 8), torch.randn(64, 8), torch.randn(size)
+    with torch.inference_mode():
+        if size == 1:
+            assert torch.equal(linear(x, weight, bias), F.linear(x, weight, bias))
+        else:
+            with pytest.raises(RuntimeError):
+                linear(x, weight, bias)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from minrnn import MinGRU, MinLSTM
+from minrnn import RNN, MinGRU, MinLSTM
 
 
 def make(D: int = 5, H: int = 7, num_layers: int = 1, dropout: float = 0.0) -> MinGRU:
@@ -37,8 +37,10 @@ def test_dropout_stands_between_layers() -> None:
 
 
 def test_dropout_of_one_layer_warns_as_torch_does() -> None:
-    with pytest.warns(UserWarning, match=r"dropout=0.5 does nothing with num_layers=1"):
+    with pytest.warns(UserWarning, match=r"dropout=0.5 does nothing with num_layers=1") as warned:
         MinGRU(5, 7, dropout=0.5)
+        RNN("mingru", 5, 5, dropout=0.5)
+    assert {warning.filename for warning in warned} == {__file__}  # the caller's line
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         MinGRU(5, 7, num_layers=2, dropout=0.5)

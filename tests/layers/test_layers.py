@@ -222,3 +222,19 @@ def test_compiles_without_graph_breaks(kind: type[Layer], options: dict[str, Any
     for a, e in zip(compiled(x, h_0), layer(x, h_0), strict=True):
         close(a, e)
         close(*(torch.autograd.grad(y.sum(), x, retain_graph=True)[0] for y in (a, e)))
+
+
+@pytest.mark.parametrize("T", [1, 2])
+@pytest.mark.parametrize("layer", [MinGRU(3, 4), MinLSTM(3, 4), MinGRU(3, 4, bidirectional=True)], ids=str)
+def test_output_and_state_are_two_memories(layer: nn.Module, T: int) -> None:
+    with torch.no_grad():
+        out, h_n = layer(torch.randn(T, 2, 3))
+        before = out.clone()
+        h_n.zero_()
+    assert torch.equal(out, before)
+
+
+def test_two_functions_do_not_print_alike() -> None:
+    layer = MinLSTM(5, 8, normalize=False, forget_bias=2.0)
+    assert repr(layer) == "MinLSTM(5, 8, normalize=False, forget_bias=2)"
+    assert repr(MinLSTM(5, 8)) == "MinLSTM(5, 8)"

@@ -97,3 +97,12 @@ def test_what_cannot_go_is_named_with_the_reason() -> None:
 def test_the_model_itself_cannot_be_replaced(module: nn.Module) -> None:
     assert replace_recurrent(module).kept.keys() == {""}
     assert "nothing holds it" in replace_recurrent(module).kept[""]
+
+
+def test_frozen_weights_stay_frozen_each_for_itself() -> None:
+    model = nn.ModuleDict({"rnn": nn.GRU(3, 4, 2)})
+    for name, parameter in model["rnn"].named_parameters():
+        parameter.requires_grad_("l0" not in name)
+    replace_recurrent(model)
+    trained = {name: parameter.requires_grad for name, parameter in model["rnn"].named_parameters()}
+    assert trained == {"weight_ih_l0": False, "bias_ih_l0": False, "weight_ih_l1": True, "bias_ih_l1": True}

@@ -134,3 +134,10 @@ def test_misuse() -> None:
         RNN("grru", D, H)
     with pytest.raises(ValueError, match="has no option 'poling'"):
         RNN("qrnn", D, H, poling="fo")
+
+
+def test_both_directions_of_no_step_with_a_reset() -> None:
+    layer = RNN("mingru", 4, 4, batch_first=True, bidirectional=True)
+    layer.flatten_parameters()  # models call it
+    out, _ = layer(torch.randn(2, 0, 4), reset=torch.zeros(2, 0, dtype=torch.bool))
+    assert out.shape == (2, 0, 8)

@@ -8,8 +8,13 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.func import functional_call
+from torch.nn.utils.rnn import pack_sequence
 
+from minrnn import RNN
 from minrnn.mixers import Mixer, build, names
+from minrnn.models import Block
 from minrnn.recurrence import backend
 
 D = 8
@@ -319,3 +324,53 @@ def test_what_does_not_fit_is_named(name: str, chosen: dict[str, Any]) -> None:
         mixer(random(3, 7, D), state_after(mixer, 2))
     with pytest.raises(TypeError, match=r"state is a tuple; expected a \w+State"):
         mixer(random(2, 7, D), (1, 2))
+
+
+@every_mixer
+def test_fields_of_the_initial_state_can_be_written_to_apart(name: str, chosen: dict[str, Any]) -> None:
+    fields = [field for field in make(name, chosen).initial_state(2) if field.numel()]
+    assert len({field.data_ptr() for field in fields}) == len(fields)
+
+
+@pytest.mark.parametrize("name", ["mingru", "rglru", "s4d", "nonlinear"])
+def test_tangents_and_many_upstream_gradients(name: str) -> None:
+    """A backward pass is linear in the upstream gradients: its tangent is another one, and so are many at once."""
+    torch.manual_seed(0)
+    block = Block(build(name, width=D)).double()
+    x, v = random(2, 5, D).requires_grad_(), random(2, 5, D)
+    y = block(x)[0]
+    u, du = random(2, 5, D), random(2, 5, D)
+    expected = [torch.autograd.grad(y, x, one, retain_graph=True)[0] for one in (u, du)]
+    (mapped,) = torch.autograd.grad(y, x, torch.stack([u, du]), is_grads_batched=True, retain_graph=True)
+    close(mapped, torch.stack(expected))
+    with forward_ad.dual_level():
+        (dx,) = torch.autograd.grad(y, x, forward_ad.make_dual(u, du), retain_graph=True)
+        close(forward_ad.unpack_dual(dx).tangent, expected[1])
+        y_tangent = forward_ad.unpack_dual(block(forward_ad.make_dual(x.detach(), v))[0]).tangent
+    close((y_tangent * u).sum(), (expected[0] * v).sum())
+
+
+def test_parameters_that_lie_another_way_are_read_as_they_are() -> None:
+    mixer = make("nonlinear", {})
+    x = random(2, 5, D)
+    turned = mixer.recurrent.detach().t().contiguous().t()
+    assert not turned.is_contiguous()
+    close(functional_call(mixer, {"recurrent": turned}, (x,))[0], mixer(x)[0])
+
+
+def test_a_width_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match="width is 0; expected an int of 1 or more"):
+        build("mingru", width=0)
+
+
+@every_mixer
+def test_tensors_are_made_where_the_input_is(name: str, chosen: dict[str, Any]) -> None:
+    """Whatever torch's default device is."""
+    block = Block(make(name, chosen), dropout=0.1).double()
+    x = random(2, 300, D)
+    layer, packed = RNN(name, D, D, **chosen), pack_sequence([torch.randn(3, D), torch.randn(2, D)])
+    with torch.device("meta"):
+        block(x)[0].sum().backward()
+        assert layer(packed)[0].data.is_cpu
+        with backend("definition"):
+            assert block(x[:, :5])[0].is_cpu

@@ -209,3 +209,19 @@ def test_linear_recurrence_reversed() -> None:
     torch.testing.assert_close(h[:, -1], a[:, -1] * h0 + b[:, -1])
     torch.testing.assert_close(h[:, :-1], a[:, :-1] * h[:, 1:] + b[:, :-1])
     assert torch.equal(h_last, h[:, 0])
+
+
+@pytest.mark.parametrize("chosen", ["torch", "cpu", "definition"])
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+@pytest.mark.parametrize("T", [1, 2, 5, 8])
+def test_a_reset_cuts_off_what_is_not_finite(chosen: str, value: float, T: int) -> None:
+    x, h0 = torch.randn(1, T, 6), torch.full((1, 3), value)
+    with backend(chosen):
+        for at in range(T):
+            reset = torch.zeros(1, T, dtype=torch.bool)
+            reset[0, at] = True
+            for reverse in (False, True):
+                h = walk("mingru/identity", x, h0, reset, reverse=reverse)[0]
+                rest = slice(0, at + 1) if reverse else slice(at, None)
+                expected = walk("mingru/identity", x[:, rest], reverse=reverse)[0]
+                torch.testing.assert_close(h[:, rest], expected)

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._autograd import differentiated
 from . import _definitions
 from ._common import SMALL_STEP, apply, differentiable_gradients, fusable
 
@@ -64,7 +65,8 @@ def _joined(weight: Tensor) -> Tensor:
     count = max(c for c in range(1, heads + 1) if heads % c == 0 and (c == 1 or c * d <= WIDE))
     if count == 1:
         return weight
-    apart = weight.view(N, heads // count, count, d, 1, d) * torch.eye(count, dtype=weight.dtype)[:, None, :, None]
+    one = torch.eye(count, dtype=weight.dtype, device=weight.device)[:, None, :, None]
+    apart = weight.view(N, heads // count, count, d, 1, d) * one
     return apart.view(N, heads // count, count * d, count * d)
 
 
@@ -87,7 +89,7 @@ class _BlockLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, bias = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if differentiated(dy):
             given = (x, weight) if bias is None else (x, weight, bias)
             gradients = differentiable_gradients(_definitions.block_linear, given, dy)
             return *gradients, *[None] * (3 - len(gradients))

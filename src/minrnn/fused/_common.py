@@ -5,20 +5,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from .._autograd import nothing_to_record, vjp
+from .._autograd import forward_mode, nothing_to_record, vjp
 
+_PLAIN = (Tensor, nn.Parameter)  # others, such as quantised weights, have no memory of their own to read
 _DTYPES = (torch.float32, torch.float64, torch.bfloat16)
 
 SMALL_STEP = 16_384  # elements of a single step, up to which calling a kernel costs more than its work
 
 
 def fusable(*tensors: Tensor) -> bool:
-    """Whether the Numba kernels can take these tensors here; elsewhere, and under `torch.func`, the definitions run."""
-    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active():
+    """Whether the Numba kernels can take these tensors here; elsewhere, under `torch.func` and in forward mode, the
+    definitions run.
+    """
+    if torch.compiler.is_compiling() or torch._C._are_functorch_transforms_active() or forward_mode():
         return False
-    return all([t.is_cpu and t.dtype in _DTYPES for t in tensors])
+    return all([t.is_cpu and t.dtype in _DTYPES and type(t) in _PLAIN for t in tensors])
 
 
 def apply(function: type[torch.autograd.Function], *arguments: Any) -> Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._autograd import differentiated
 from ..kernels import conv
 from ..kernels._threads import parallel
 from . import _definitions
@@ -132,7 +133,7 @@ class _CausalConv(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         full, weight, bias, reach = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if differentiated(dy):
             gradients = differentiable_gradients(
                 lambda full, weight, bias: _definitions.causal_conv(full, weight, bias, reach), (full, weight, bias), dy
             )

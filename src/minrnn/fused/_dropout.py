@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .._autograd import differentiated
 from ..kernels import rows
 from ..kernels._threads import parallel
 from . import _definitions
@@ -65,7 +66,7 @@ def _draw(p: float) -> Draw:
     """Fresh random bits from torch's generator; without dropout nothing is drawn, so that evaluation moves no
     generator.
     """
-    seed = int(torch.randint(2**62, ())) if p else 0
+    seed = int(torch.randint(2**62, (), device="cpu")) if p else 0
     return seed, min(round(p * 2**32), 2**32 - 1), 1 / (1 - p)
 
 
@@ -93,7 +94,7 @@ class _GELUDropout(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if differentiated(dy):
             factors = _factors(x, ctx.draw)
             return *differentiable_gradients(lambda x: _definitions.gelu_dropout(x, factors), (x,), dy), None
         _elementwise(rows.gelu_dropout_back(), ctx.draw, x, dy.contiguous(), dx := torch.empty_like(x))
@@ -110,7 +111,7 @@ class _DropoutAdd(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        if torch.is_grad_enabled():
+        if differentiated(dy):
             return dy, (dy * _factors(dy, ctx.draw)).to(ctx.dtype), None
         dy = dy.contiguous()
         _elementwise(rows.dropout(), ctx.draw, dy, dx := torch.empty_like(dy, dtype=ctx.dtype))

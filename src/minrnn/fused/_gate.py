@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._autograd import differentiated
 from ..kernels import rows
 from ..kernels._threads import parallel
 from . import _definitions
@@ -50,7 +51,7 @@ class _Gated(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, gate: Tensor, activation: str) -> Tensor:
         ctx.save_for_backward(x, gate)
         ctx.activation = activation
-        y = torch.empty(x.shape, dtype=x.dtype)
+        y = x.new_empty(x.shape)
         D = x.shape[-1]
         n = x.numel() // D
         arguments = (*_row_array(x), *_row_array(gate), flat(y), D, n)
@@ -61,10 +62,10 @@ class _Gated(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, gate = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if differentiated(dy):
             activation = ctx.activation
             return *differentiable_gradients(lambda x, g: _definitions.gated(x, g, activation), (x, gate), dy), None
-        dx, dgate = torch.empty(x.shape, dtype=x.dtype), torch.empty(x.shape, dtype=x.dtype)
+        dx, dgate = x.new_empty(x.shape), x.new_empty(x.shape)
         D = x.shape[-1]
         n = x.numel() // D
         arguments = (*_row_array(x), *_row_array(gate), flat(dy), flat(dx), flat(dgate), D, n)

@@ -33,7 +33,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         >>> with torch.inference_mode():
         ...     y = linear(torch.randn(1, 1, 384), torch.randn(1536, 384))
     """
-    if not (fusable(x, weight) and nothing_to_record() and _few(x, weight)) or torch.is_autocast_enabled("cpu"):
+    if not (fusable(x, weight) and nothing_to_record() and _few(x, weight, bias)) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     E, D = weight.shape
     y = x.new_empty(*x.shape[:-1], E)
@@ -44,9 +44,10 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return y
 
 
-def _few(x: Tensor, weight: Tensor) -> bool:
-    D = weight.shape[1]
-    return 0 < x.numel() <= FEW_ROWS * D and x.shape[-1] == D and x.dtype == weight.dtype
+def _few(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
+    E, D = weight.shape if weight.dim() == 2 else (0, 0)
+    fits = x.shape[-1] == D and x.dtype == weight.dtype
+    return 0 < x.numel() <= FEW_ROWS * D and fits and (bias is None or bias.shape == (E,))
 
 
 class Linear(nn.Linear):

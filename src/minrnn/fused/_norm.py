@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .._autograd import differentiated
 from ..kernels import rows
 from ..kernels._threads import parallel
 from . import _definitions
@@ -54,7 +55,7 @@ class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
         x, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if differentiated(dy):
             dx, dweight = differentiable_gradients(lambda x, w: _definitions.rms_norm(x, w, ctx.eps), (x, weight), dy)
             return dx, dweight, None
         D = x.shape[-1]

@@ -88,9 +88,6 @@ class _Minimal(Shell):
             nn.init.zeros_(self.h_0)
             exempt_from_weight_decay(self.h_0)
 
-    def flatten_parameters(self) -> None:
-        """Nothing: weights here need not lie in one piece. `nn.GRU` has this method, so models call it."""
-
     @property
     def all_weights(self) -> list[list[Tensor]]:
         """The weights of each layer and direction, as `nn.GRU` lists them."""
@@ -302,3 +299,9 @@ class MinLSTM(_Minimal):
         if self.forget_bias:
             for names in self._names:
                 raise_forget_bias(getattr(self, names[1]) if self.bias else None, self.state_size, self.forget_bias)
+
+    def extra_repr(self) -> str:
+        normalize = self.recurrence.split("/")[0] == "minlstm"
+        extras = [] if normalize else ["normalize=False"]
+        extras += [f"forget_bias={self.forget_bias:g}"] if self.forget_bias else []
+        return ", ".join([super().extra_repr(), *extras])

@@ -83,4 +83,7 @@ def _equivalent(old: nn.GRU | nn.LSTM) -> MinGRU | MinLSTM:
         new = MinLSTM(*sizes, dropout, bidirectional, **place, pair=True)
     else:
         new = MinGRU(*sizes, dropout, bidirectional, **place)
-    return new.train(old.training).requires_grad_(any(p.requires_grad for p in old.parameters()))
+    frozen = {name for name, p in old.named_parameters() if not p.requires_grad}
+    for name, p in new.named_parameters():
+        p.requires_grad_(name not in frozen)
+    return new.train(old.training)

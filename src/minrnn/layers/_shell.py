@@ -47,9 +47,11 @@ class Shell(nn.Module):
         if isinstance(dropout, bool) or not isinstance(dropout, int | float) or not 0 <= dropout <= 1:
             raise ValueError(f"dropout is {dropout!r}; expected a share between 0 and 1")
         if dropout and num_layers == 1:
+            bases = type(self).__mro__
+            constructors = sum("__init__" in vars(base) for base in bases[: bases.index(Shell)])
             warnings.warn(
                 f"dropout={dropout} does nothing with num_layers=1: it stands between layers, not after the last",
-                stacklevel=3,
+                stacklevel=2 + constructors,
             )
         super().__init__()
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
@@ -82,6 +84,9 @@ class Shell(nn.Module):
     def _initial_states(self, B: int) -> Tensor | None:
         """Where a call without h_0 starts, (num_layers * directions, B, S); None for zeros."""
         return None
+
+    def flatten_parameters(self) -> None:
+        """Nothing: weights here need not lie in one piece. `nn.GRU` has this method, so models call it."""
 
     def _expected(self) -> tuple[torch.device, torch.dtype]:
         parameter = next(self.parameters())
@@ -170,7 +175,7 @@ class Shell(nn.Module):
         if reset is not None and spans.lengths is not None:
             reset = reset & existing(spans.lengths, reset.shape[1])
         # A sequence that starts at step t ends at step t - 1 for those who read from the end.
-        resets = [reset, None if reset is None else F.pad(reset[:, 1:], (0, 1))]
+        resets = [reset, None if reset is None else F.pad(reset[:, 1:], (0, 1))[:, : reset.shape[1]]]
         last_states = []
         for layer in range(self.num_layers):
             ways = range(layer * self.directions, (layer + 1) * self.directions)

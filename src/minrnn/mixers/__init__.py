@@ -120,11 +120,14 @@ def build(name: str, *, width: int, layer: int = 0, num_layers: int = 1, **chose
         chosen: options of the mixer; see its class.
 
     Raises:
-        ValueError: no such mixer or option, the message lists what there is; or a value that the option cannot take.
+        ValueError: no such mixer or option, the message lists what there is; or a value that the option cannot take,
+            or a width below 1.
 
     Example:
         >>> y, state = build("mingru", width=64, expansion=2)(torch.randn(8, 100, 64))
     """
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"width is {width!r}; expected an int of 1 or more")
     mixer = _find(name)
     allowed, kinds = options(name), get_type_hints(mixer.__init__)
     for key, value in chosen.items():

@@ -176,7 +176,7 @@ def _definition(
         past = slice(first, t + 1)
         scores = torch.einsum("bhd,bjhd->bhj", q[:, t - L], keys[:, past]) * q.shape[-1] ** -0.5
         if slopes is not None:
-            scores = scores - slopes[:, None] * (t - torch.arange(first, t + 1))
+            scores = scores - slopes[:, None] * (t - torch.arange(first, t + 1, device=q.device))
         apart = sequence[:, past] != sequence[:, t : t + 1]
         weights = scores.masked_fill(apart[:, None], -torch.inf).softmax(dim=-1)
         outputs.append(torch.einsum("bhj,bjhd->bhd", weights, values[:, past]))

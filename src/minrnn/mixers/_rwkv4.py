@@ -83,9 +83,11 @@ class RWKV4Mixer(Mixer):
         return y, RWKV4State(values, weights, exponent, last_input, channel_input)
 
     def initial_state(self, batch_size: int) -> RWKV4State:
-        sums = fresh(self.down.weight, batch_size, self.width)
-        inputs = self.down.weight.new_zeros(batch_size, 1, self.width)
-        return RWKV4State(sums, sums, sums, inputs, inputs if self.channel is not None else inputs[:, :0])
+        # Each field may be written to in place, so none is another.
+        values, weights, exponent = (fresh(self.down.weight, batch_size, self.width) for _ in range(3))
+        steps = (1, 1 if self.channel is not None else 0)
+        last, channel = (self.down.weight.new_zeros(batch_size, T, self.width) for T in steps)
+        return RWKV4State(values, weights, exponent, last, channel)
 
     def scale_output(self, gain: float) -> None:
         super().scale_output(gain)

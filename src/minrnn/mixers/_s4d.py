@@ -56,7 +56,7 @@ class S4DMixer(Mixer):
         speeds = math.pi * n if spectrum == "lin" else state / math.pi * (state / (2 * n + 1) - 1)
         self.log_dt = nn.Parameter(torch.empty(width).uniform_(math.log(dt_min), math.log(dt_max)))
         self.A_log = nn.Parameter(torch.full((state // 2, width), math.log(0.5)))  # a
-        self.A_imag = nn.Parameter(speeds[:, None].repeat(1, width).float())  # w
+        self.A_imag = nn.Parameter(speeds[:, None].repeat(1, width).to(self.log_dt.dtype))  # w
         self.C = nn.Parameter(torch.randn(2, state // 2, width) * 0.5**0.5)  # real and imaginary part
         self.D = nn.Parameter(torch.randn(width))
         self.down = Linear(width, 2 * width)  # [value | gate]

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._autograd import vjp
+from .._autograd import differentiated, vjp
 from . import _backend
 from ._definitions import RECURRENCES
 from ._layout import Spans, empty_rows, in_memory_order
-from ._walk import EVERYWHERE, forward_mode, kernels_apply, walk
+from ._walk import EVERYWHERE, kernels_apply, walk
 
 Two = tuple[Tensor | None, Tensor | None]
 
@@ -67,7 +67,7 @@ class _Both(torch.autograd.Function):
         x, *tensors, h = ctx.saved_tensors
         name, chosen = ctx.options
         h0, reset, spans = tensors[0:2], tensors[2:4], Spans(*tensors[4:6])
-        if torch.is_grad_enabled() or forward_mode():  # it is differentiated itself
+        if differentiated(dh, *dlast):
             return _differentiable(x, h0, reset, spans, (dh, *dlast), name, chosen)
         dx = empty_rows(x, x.shape[-1])
         backward = _backend.kernels(chosen).backward

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._autograd import nothing_to_record, vjp
+from .._autograd import differentiated, forward_mode, nothing_to_record, vjp
 from . import _backend
 from ._definitions import RECURRENCES, Recurrence, definition, single_step
 from ._layout import empty_rows
-from ._walk import EVERYWHERE, SMALL_STEP, forward_mode
+from ._walk import EVERYWHERE, SMALL_STEP
 
 
 def channelwise(
@@ -44,7 +44,7 @@ def channelwise(
     """
     chosen, r = _backend.choose(inputs.device), RECURRENCES[recurrence]
     if parameters is not None:
-        parameters = parameters.to(torch.promote_types(inputs.dtype, torch.float32))
+        parameters = parameters.to(torch.promote_types(inputs.dtype, torch.float32)).contiguous()
     compiling, transforming = torch.compiler.is_compiling(), torch._C._are_functorch_transforms_active()
     short = inputs.shape[1] == 1 and inputs.numel() <= SMALL_STEP and not compiling
     if short and reset is None:
@@ -133,7 +133,7 @@ class _Channelwise(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: Tensor, dlast: Tensor) -> tuple[Tensor | None, ...]:
         inputs, extra, parameters, state, reset, states = ctx.saved_tensors
-        if torch.is_grad_enabled() or forward_mode():  # it is differentiated itself
+        if differentiated(dy, dlast):
             return _differentiable_backward(inputs, extra, parameters, state, reset, dy, dlast, ctx.name)
         *gradients, dstate = _backward(inputs, extra, parameters, state, reset, states, dy, dlast, ctx.name)
         return *gradients, None if state is None else dstate.to(state.dtype), None, None

@@ -12,11 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._autograd import vjp
+from .._autograd import differentiated, forward_mode, vjp
 from ..kernels._threads import parallel
 from . import _backend
 from ._cpu import flat
-from ._walk import forward_mode
 
 Result = tuple[Tensor, Tensor]
 
@@ -110,7 +109,7 @@ def fused(
         T, E = sizes(tensors)[:2]
         dy = tensors[0].new_zeros(len(tensors[0]), T, E) if dy is None else dy
         dlast = torch.zeros_like(tensors[-1]) if dlast is None else dlast
-        if torch.is_grad_enabled() and not torch.compiler.is_compiling():  # it is differentiated itself
+        if not torch.compiler.is_compiling() and differentiated(dy, dlast):
             _, pull_back = vjp(partial(definition, reset=reset), *tensors)
             return list(pull_back((dy, dlast))), None, None
         return run_back(tensors, reset, saved, dy.contiguous(), dlast.contiguous()), None, None

@@ -24,7 +24,8 @@ class Spans(NamedTuple):
 def packed_spans(batch_sizes: Tensor) -> Spans:
     """The spans of a `PackedSequence`, from how many sequences have a step t: batch_sizes (T,), falling."""
     B = int(batch_sizes[0]) if len(batch_sizes) else 0
-    lengths = torch.searchsorted(-batch_sizes, -torch.arange(B))  # how many steps have more than b sequences
+    ranks = torch.arange(B, device=batch_sizes.device)
+    lengths = torch.searchsorted(-batch_sizes, -ranks)  # how many steps have more than b sequences
     return Spans(lengths, batch_sizes.cumsum(0) - batch_sizes)
 
 

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .._autograd import vjp
+from .._autograd import differentiated, vjp
 from ..fused import linear
 from . import _backend
 from ._definitions import RECURRENCES
 from ._layout import Spans, empty_rows, in_memory_order, is_time_major, size
-from ._walk import EVERYWHERE, forward_mode, kernels_apply, walk
+from ._walk import EVERYWHERE, kernels_apply, walk
 
 PIECE = 2**22  # elements of the projections in memory at a time: 16 MB of float32, which stay in a processor's cache
 
@@ -144,7 +144,7 @@ class _ProjectAndWalk(torch.autograd.Function):
         x, weight, bias, h0, reset, lengths, starts, h = ctx.saved_tensors
         name, reverse, chosen = ctx.options
         spans = Spans(lengths, starts)
-        if torch.is_grad_enabled() or forward_mode():  # it is differentiated itself
+        if differentiated(dh, dh_last):
             arguments = (x, weight, bias, h0, reset, spans, dh, dh_last, name, reverse, chosen)
             return *_differentiable(*arguments), *[None] * 6
         dx = torch.empty_like(x) if ctx.needs_input_grad[0] else None

@@ -31,13 +31,13 @@ def scan(
     h0 = a.new_zeros(a.shape[0], a.shape[2]) if h0 is None else h0.to(dtype)
     if a.shape[1] == 0:
         return b.to(inputs.dtype), h0
-    if reset is not None:
-        a = a.masked_fill(reset[..., None], 0)
+    cut = None if reset is None else reset[..., None].expand_as(a)
     if there is not None:  # h = 1 h + 0
         a, b = torch.where(there[..., None], a, 1), torch.where(there[..., None], b, 0)
     if reverse:
-        a, b = a.flip(1), b.flip(1)
-    h = _odd_even(a, torch.cat([a[:, :1] * h0[:, None] + b[:, :1], b[:, 1:]], dim=1))
+        a, b, cut = a.flip(1), b.flip(1), None if cut is None else cut.flip(1)
+    first = _joined(a[:, :1], h0[:, None], b[:, :1], None if cut is None else cut[:, :1])
+    h = _odd_even(a, torch.cat([first, b[:, 1:]], dim=1), cut)
     h_last = h[:, -1].clone()  # a view would keep all states alive
     return _as_rows(h, there, reverse, inputs.dtype), h_last
 
@@ -48,7 +48,12 @@ def _as_rows(h: Tensor, there: Tensor | None, reverse: bool, dtype: torch.dtype)
     return (h if there is None else torch.where(there[..., None], h, 0)).to(dtype)
 
 
-def _odd_even(a: Tensor, b: Tensor) -> Tensor:
+def _joined(a: Tensor, h: Tensor, b: Tensor, cut: Tensor | None) -> Tensor:
+    """a * h + b, and b alone where the state is cut off, whatever h is: 0 times infinity is no zero."""
+    return a * h + b if cut is None else torch.where(cut, b, a * h.masked_fill(cut, 0) + b)
+
+
+def _odd_even(a: Tensor, b: Tensor, cut: Tensor | None) -> Tensor:
     """(B, T, H) -> (B, T, H); the first step starts from zero."""
     B, T, H = b.shape
     if T == 1:
@@ -56,9 +61,13 @@ def _odd_even(a: Tensor, b: Tensor) -> Tensor:
     pairs = T // 2
     even_a, odd_a = a[:, 0 : 2 * pairs : 2], a[:, 1::2]
     even_b, odd_b = b[:, 0 : 2 * pairs : 2], b[:, 1::2]
-    odd = _odd_even(odd_a * even_a, odd_a * even_b + odd_b)  # states after steps 1, 3, 5, ...
-    even = torch.cat([b[:, :1], a[:, 2::2] * odd[:, : (T - 1) // 2] + b[:, 2::2]], dim=1)  # after steps 0, 2, 4, ...
-    joined = torch.stack([even[:, :pairs], odd], dim=2).reshape(B, 2 * pairs, H)
+    even_cut, odd_cut = (None, None) if cut is None else (cut[:, 0 : 2 * pairs : 2], cut[:, 1::2])
+    either = None if even_cut is None or odd_cut is None else even_cut | odd_cut
+    # States after steps 1, 3, 5, ..., then after 0, 2, 4, ...
+    odd = _odd_even(odd_a * even_a, _joined(odd_a, even_b, odd_b, odd_cut), either)
+    before = odd.narrow(1, 0, (T - 1) // 2)  # a slice that takes all has no batching rule
+    even = torch.cat([b[:, :1], _joined(a[:, 2::2], before, b[:, 2::2], None if cut is None else cut[:, 2::2])], dim=1)
+    joined = torch.stack([even.narrow(1, 0, pairs), odd], dim=2).reshape(B, 2 * pairs, H)
     return joined if 2 * pairs == T else torch.cat([joined, even[:, pairs:]], dim=1)
 
 

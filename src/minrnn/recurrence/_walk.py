@@ -12,9 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-from .._autograd import nothing_to_record, vjp
+from .._autograd import differentiated, forward_mode, mapped, nothing_to_record, vjp
 from . import _backend
 from ._definitions import RECURRENCES, definition, single_step
 from ._layout import Spans, empty_rows, existing, pack, size, unpack
@@ -65,11 +64,12 @@ def walk(
     compiling = torch.compiler.is_compiling()
     simple = chosen == "cpu" and reset is None and spans.lengths is None and not compiling
     if simple and inputs.shape[1] == 1 and inputs.numel() <= SMALL_STEP:
-        return single_step(RECURRENCES[recurrence], inputs, h0)
+        h, h_last = single_step(RECURRENCES[recurrence], inputs, h0)
+        return h.clone() if h.dtype == h_last.dtype else h, h_last  # one memory for both: a change to one is in both
     if chosen == "cpu" and inputs.dtype == torch.float16:  # float32 loses nothing, and no kernel needs to know
         h, h_last = walk(recurrence, inputs.float(), h0, reset, spans=spans, reverse=reverse)
         return h.half(), h_last
-    if forward_mode() or (compiling and _transforming()):
+    if forward_mode() or (_transforming() if compiling else mapped(inputs)):
         # Tangents of a Function do not nest, and an operator has none: both would be wrong in silence.
         return _composed(scan, recurrence, inputs, h0, reset, spans, reverse)
     arguments = (inputs, h0, reset, *spans, recurrence, reverse, chosen)
@@ -98,11 +98,6 @@ def _composed(
         return pack(h, spans), h_last
     there = None if spans.lengths is None else existing(spans.lengths, inputs.shape[1])
     return function(RECURRENCES[recurrence], inputs, h0, reset, reverse, there)
-
-
-def forward_mode() -> bool:
-    """Whether tangents may be around, which plain torch operations carry to any order."""
-    return forward_ad._current_level >= 0
 
 
 def _transforming() -> bool:
@@ -145,7 +140,8 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, dh: Tensor, dh_last: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: checkpointing forbids a second look
         h0 = saved[1]
-        backward = _differentiable_backward if forward_mode() else _WalkBackward.apply
+        composed = not torch.is_grad_enabled() and differentiated(dh, dh_last)
+        backward = _differentiable_backward if composed else _WalkBackward.apply
         arguments = (*saved, dh, dh_last, ctx.name, ctx.reverse, ctx.chosen)
         dx, dh0 = backward(*arguments)
         return dx, None if h0 is None else dh0.to(h0.dtype), *[None] * 6
