@@ -179,6 +179,8 @@ def test_series_stand_beside_their_baselines(
         (["--data", "gunpoint"], "--data has 'gunpoint'; it takes JapaneseVowels"),
         (["--data", "ETTh1", "--etth1", "nowhere.csv"], "--etth1 nowhere.csv cannot be read"),
         (["--seeds", "0"], "--seeds takes 1 or more"),
+        (["--mixer", "minrgu"], "--mixer is 'minrgu': there is no mixer 'minrgu'"),
+        (["--mixer", "mingru:heads=2"], "mixer 'mingru' has no option 'heads'"),
     ],
 )
 def test_series_that_will_not_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

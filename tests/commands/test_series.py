@@ -125,6 +125,7 @@ def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         ),
         (["train", "--task", "regress", "--data", "{}/gaits.csv", "--target", "a", "b", "--out", "{}/a"], "2 columns"),
         (["train", "--task", "classify", "--data", "{}/gaits.csv", "--out", "{}/run"], "holds a run already"),
+        (["train", "--task", "forecast", "--data", "{}/power.csv", "--out", "{}/power.csv/run"], "cannot write"),
         (["evaluate", "{}/run", "--data", "{}/power.csv"], "--target gait is no column"),
         (["predict", "{}/run", "--data", "{}/gaits.csv", "--out", "{}/a.doc"], "expected a .csv or a .parquet"),
         (["predict", "{}/none", "--data", "{}/gaits.csv"], "no run folder"),
@@ -261,3 +262,88 @@ def test_static_values(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> No
     table.to_csv(tmp_path / "other.csv", index=False)
     assert run("predict", tmp_path / "run", "--data", tmp_path / "other.csv") == 2
     assert "column size of" in capsys.readouterr().err
+
+
+def test_columns_that_are_called_like_labels(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_csv(folder / "gaits.csv").rename(columns={"b": "y"}).drop(columns="pace")
+    table.to_csv(tmp_path / "train.csv", index=False)
+    words = ["--series=id", "--time=t", "--target=gait", f"--out={tmp_path / 'run'}", *SMALL[:-4]]
+    words += ["--steps=2", "--threads=1"]
+    assert run("train", "--task=classify", "--data", tmp_path / "train.csv", *words) == 0
+    assert run("inspect", tmp_path / "run") == 0
+    capsys.readouterr()
+    answers = []
+    for new in (table, table.drop(columns="gait"), table.assign(gait=""), table.assign(gait=table.index)):
+        new.to_csv(tmp_path / "new.csv", index=False)
+        assert run("predict", tmp_path / "run", "--data", tmp_path / "new.csv") == 0
+        answers.append(capsys.readouterr().out)
+    assert len(set(answers)) == 1
+    words[2] = "--ignore=b"
+    for kind, labels in (("classify", "gait"), ("regress", "pace")):
+        table = pd.read_csv(folder / "gaits.csv").rename(columns={labels: "Label"})
+        table = table[["id", "t", "a", "b", "Label"]]
+        table.to_csv(tmp_path / "train.csv", index=False)
+        assert run("train", f"--task={kind}", "--data", tmp_path / "train.csv", *words, "--overwrite") == 0
+        assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["target"] == "Label"
+        table.assign(Label="?").to_csv(tmp_path / "new.csv", index=False)
+        assert run("predict", tmp_path / "run", "--data", tmp_path / "new.csv") == 0
+
+
+def in_rows(path: Path, labels: list[object]) -> Path:
+    """A table with a series in each row."""
+    steps = pd.DataFrame(np.random.default_rng(0).normal(size=(len(labels), 6)))
+    steps.assign(label=labels).to_csv(path, index=False)
+    return path
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_only_series_of_a_class_is_learned_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int
+) -> None:
+    data = in_rows(tmp_path / "rare.csv", [*"aaaaaabbb", "c"])
+    words = [f"--seed={seed}", f"--out={tmp_path / 'run'}", "--held-out=0.3", *SMALL[:-4], "--steps=1", "--threads=1"]
+    assert run("train", "--task=classify", "--data", data, *words) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].endswith("3 classes: a 6, b 3, c 1")
+    assert out[1] == "learned from and not held out, as the only one of its class: c"
+    assert run("evaluate", tmp_path / "run", "--no-baselines", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["classes"] == ["a", "b", "c"]
+
+
+def test_no_series_is_left_to_hold_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = in_rows(tmp_path / "each.csv", [*"abcdef"])
+    assert run("train", "--task=classify", "--data", data, "--out", tmp_path / "run", *SMALL) == 2
+    assert "no series of" in (error := capsys.readouterr().err) and "--held-out 0" in error
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("learned", "new", "unseen"),
+    [
+        ([0, 1] * 3 + ["x"] * 4, [0, 1] * 3, [0, 2]),  # which pandas reads as words, and as numbers
+        ([0, 1] * 6, [0.0, 1.0] * 3, [0, "x"]),
+    ],
+)
+def test_labels_of_another_type(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], learned: list[object], new: list[object], unseen: list[object]
+) -> None:
+    data = in_rows(tmp_path / "learned.csv", learned)
+    words = [f"--out={tmp_path / 'run'}", *SMALL[:-4], "--steps=100", "--dropout=0", "--held-out=0", "--threads=1"]
+    assert run("train", "--task=classify", "--data", data, *words) == 0
+    capsys.readouterr()
+    words = ["--data", in_rows(tmp_path / "new.csv", new), "--json", "--no-baselines"]  # the first series again
+    assert run("evaluate", tmp_path / "run", *words) == 0
+    assert json.loads(capsys.readouterr().out)["accuracy"] >= 0.8
+    assert run("evaluate", tmp_path / "run", "--data", in_rows(tmp_path / "new.csv", unseen)) == 2
+    assert f"has the class {unseen[1]!r}, which the run has not seen" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("task", ["classify", "forecast"])
+def test_learning_that_diverges_leaves_no_run(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], task: str
+) -> None:
+    data = in_rows(tmp_path / "data.csv", [*"ab"] * 10) if task == "classify" else folder / "power.csv"
+    words = ["--data", data, "--out", tmp_path / "run", *SMALL, "--learning-rate=1e9"]
+    assert run("train", "--task", task, *words) == 2
+    assert "training diverged at step" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()

@@ -1,5 +1,7 @@
 """Series come out of files as they are meant, and what is wrong in a file is said in one line that names it."""
 
+import gzip
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +72,49 @@ def test_arrays_and_ts(tmp_path: Path) -> None:
     assert found.y is not None and found.y.tolist() == ["a", "b"]
 
 
+@pytest.mark.parametrize("labels", ["", "?", "hot", None])
+def test_labels_that_are_not_wanted_are_not_looked_at(tmp_path: Path, labels: str | None) -> None:
+    table = pd.read_csv(file(tmp_path, LONG)).drop(columns="kind")  # the channel y is called like labels
+    if labels is not None:
+        table["kind"] = labels
+    table.to_csv(tmp_path / "new.csv", index=False)
+    layout = Layout(target="kind", labelled=False, series="id", time="at")
+    found = load_labelled(str(tmp_path / "new.csv"), layout, "numbers")
+    assert found.channels == ["x", "y"] and found.y is None
+    old = Layout(labelled=False, series="id", time="at", channels=("x", "y"))  # a run that noted no target
+    np.testing.assert_array_equal(load_labelled(str(tmp_path / "new.csv"), old, "numbers").series[0], found.series[0])
+
+
+@pytest.mark.parametrize("labels", ["", "?"])
+def test_labels_that_are_not_wanted_beside_a_series_in_each_row(tmp_path: Path, labels: str) -> None:
+    path = file(tmp_path, WIDE.replace("hot", labels).replace("cold", labels))
+    for layout in (Layout(target="label", labelled=False), Layout(labelled=False)):
+        found = load_labelled(path, layout, "numbers")
+        assert found.y is None and found.series[0].shape == (1, 3)
+    np.savez(tmp_path / "data.npz", X=np.zeros((2, 1, 3)), y=np.array(["a", None], dtype=object))
+    assert load_labelled(str(tmp_path / "data.npz"), Layout(labelled=False), "classes").y is None
+
+
+def test_the_column_of_labels_that_was_found(tmp_path: Path) -> None:
+    assert load_labelled(file(tmp_path, WIDE), Layout(), "classes").target == "label"
+    text = LONG.replace("kind", "Class")
+    assert load_labelled(file(tmp_path, text), Layout(series="id", channels=("y",)), "classes").target == "Class"
+
+
+def test_the_newest_row_first(tmp_path: Path) -> None:
+    expected = load_observed(file(tmp_path, POWER), Layout(known=("holiday",)))
+    head, *rows = POWER.splitlines()
+    for time in ("", "when"):
+        found = load_observed(file(tmp_path, "\n".join([head, *rows[::-1]])), Layout(known=("holiday",), time=time))
+        np.testing.assert_array_equal(found.series[0], expected.series[0])
+        np.testing.assert_array_equal(found.known[0], expected.known[0])  # type: ignore[index]
+        assert found.clocks == expected.clocks
+    text = "\n".join(f"{shop},{day},{day + 10 * shop}" for day in (3, 1, 2) for shop in (2, 1))
+    both = load_observed(file(tmp_path, "shop,day,v\n" + text), Layout(series="shop", time="day"))
+    assert both.names == ["2", "1"] and both.series[0].tolist() == [[21, 22, 23]]
+    assert [clock.after(1) for clock in both.clocks] == [[4], [4]]
+
+
 def test_what_is_known_in_advance_reaches_beyond_the_end(tmp_path: Path) -> None:
     found = load_observed(file(tmp_path, POWER), Layout(known=("holiday",)))
     assert found.channels == ["load"] and found.known is not None
@@ -102,6 +147,10 @@ def test_calendars(tmp_path: Path, days: list[str], after: str) -> None:
         (WIDE.replace("5", "five"), Layout(), "column 1 of .* has 'five' in row 2"),
         (WIDE, Layout(target="mood"), "--target mood is no column of .*; the columns are label, 0, 1, 2"),
         (WIDE.replace("cold", ""), Layout(), "no label in row 2"),
+        (LONG.replace("cold", ""), Layout(target="kind", series="id"), "no label in row 2"),
+        (LONG.replace("80", "?"), Layout(target="kind", series="id", time="at"), r"column y of .* has '\?' in row 5"),
+        (LONG.replace("a,1", "a,"), Layout(target="kind", series="id", time="at"), "column at of .* no time in row 3"),
+        (LONG, Layout(target="x", series="id", channels=("y",)), "series a .* labels 3 and 1; expected one"),
         (LONG, Layout(target="kind", series="name"), "--series name is no column"),
         (LONG.replace("b,2,8,80,cold", "b,2,8,80,hot"), Layout(target="kind", series="id"), "series b .* 'cold' and"),
         (LONG, Layout(target="kind", series="id", channels=("x", "z")), "the channel z is no column"),
@@ -125,10 +174,20 @@ def test_bad_files(tmp_path: Path) -> None:
     refused("none.csv", "there is no file")
     refused("data.doc", "expected .csv, .tsv", b"text")
     refused("cut.npz", "no .npz file", b"PK\x03\x04cut")
+    refused("cut.csv.gz", "no CSV table: .*ended before", gzip.compress(WIDE.encode())[:-12])
+    refused("spoilt.csv.gz", "no CSV table", gzip.compress(b"")[:10] + 30 * b"\xff")
     refused("cut.parquet", "no PARQUET table", b"PAR1cut")
     refused("bytes.csv", "no CSV table", b"\xff\xfe\x00a,b\n")
     refused("cut.ts", "no .ts file|has no series", b"1,2,3:a\n")
     refused("words.csv", "no numbers: .*--task classify", WIDE.encode(), kind="numbers")
+    np.save(tmp_path / "data.npy", np.zeros((3, 4)))
+    refused("plain.npz", "no .npz file", (tmp_path / "data.npy").read_bytes())
+    np.savez_compressed(tmp_path / "whole.npz", X=np.random.default_rng(0).normal(size=(3, 4)))
+    whole = (tmp_path / "whole.npz").read_bytes()
+    refused("spoilt.npz", "no .npz file", whole[:80] + bytes(60) + whole[140:])
+    with zipfile.ZipFile(tmp_path / "header.npz", "w") as archive:
+        archive.writestr("X.npy", (tmp_path / "data.npy").read_bytes().replace(b"}", b" "))
+    refused("header.npz", "no .npz file")
     np.savez(tmp_path / "objects.npz", X=np.array([[1, None]], dtype=object))
     refused("objects.npz", "plain arrays")
     np.savez(tmp_path / "short.npz", X=np.zeros((3, 4)), y=np.zeros(2))
@@ -146,3 +205,16 @@ def test_times_that_are_not_equally_far_apart(tmp_path: Path) -> None:
         load_observed(file(tmp_path, twice), Layout())
     with pytest.raises(UserError, match="holds no dates"):
         load_observed(file(tmp_path, POWER.replace("2024-01-01 00:00", "noon")), Layout())
+
+
+def test_times_that_are_not_in_the_first_column(tmp_path: Path) -> None:
+    pd.DataFrame({"v": [1.0, 2, 3], "when": pd.date_range("2024-01-01", periods=3)}).to_parquet(tmp_path / "v.parquet")
+    path = str(tmp_path / "v.parquet")
+    with pytest.raises(UserError, match=r"column when of .* holds times, no numbers; .*--time.*--ignore when"):
+        load_observed(path, Layout())
+    assert load_observed(path, Layout(time="when")).channels == ["v"]
+
+
+def test_a_row_without_a_time(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"column when of .* has no time in row 3; fill it in, or leave the row out"):
+        load_observed(file(tmp_path, POWER.replace("2024-01-01 02:00", "")), Layout())

@@ -14,6 +14,7 @@ from sklearn.base import clone
 
 from minrnn.mixers import names
 from minrnn.series import MinRNNClassifier, MinRNNRegressor
+from minrnn.series._estimator import Whole
 
 SMALL: dict[str, Any] = {
     "width": 16,
@@ -86,15 +87,42 @@ def test_an_order_of_steps_that_is_turned_is_another_series() -> None:
 def test_one_series_without_one_of_the_channels() -> None:
     X, y = waves(8, 0)
     X[2][0] = np.nan
-    assert np.isfinite(MinRNNClassifier(**SMALL | {"steps": 2}).fit(X, y).predict_proba(X)).all()
+    classifier = MinRNNClassifier(**SMALL | {"steps": 2}).fit(X, y)
+    found = classifier.predict_proba(X)
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(classifier.predict_proba([X[2]])[0], found[2], atol=1e-5)
+    whole = MinRNNClassifier(**SMALL | {"steps": 2}).fit([one for one in X if one is not X[2]], np.delete(y, 2))
+    np.testing.assert_allclose(whole.predict_proba([X[2]])[0], whole.predict_proba(X)[2], atol=1e-5)
 
 
-def test_units_do_not_matter() -> None:
+@pytest.mark.parametrize(("unit", "zero"), [(1e6, 3e8), (1e-12, 0), (1e-21, 0), (0.01, 1e6), (0.01, 1e9)])
+def test_units_do_not_matter(unit: float, zero: float, recwarn: pytest.WarningsRecorder) -> None:
     X, y = waves(20, 0)
     options = SMALL | {"steps": 5}
     plain = MinRNNClassifier(**options).fit(X, y).predict_proba(X)
-    scaled = [1e6 * one - 3e8 for one in X]
+    scaled = [unit * one - zero for one in X]
     np.testing.assert_allclose(MinRNNClassifier(**options).fit(scaled, y).predict_proba(scaled), plain, atol=1e-4)
+    assert not recwarn.list
+
+
+def test_a_constant_is_not_blown_up() -> None:
+    X, y = waves(20, 0)
+    rng = np.random.default_rng(0)
+    for jitter in (0, 1e-15):  # as of a unit that was converted
+        constant = [101325.3 * (1 + jitter * rng.normal(size=one.shape[1])) for one in X]
+        beside = [np.concatenate([one, also[None]]) for one, also in zip(X, constant, strict=True)]
+        assert MinRNNClassifier(**SMALL | {"steps": 1}).fit(beside, y).scale_.deviation[2] == 1
+        regressor = MinRNNRegressor(**SMALL | {"steps": 1}).fit(X, np.array([one[0] for one in constant]))
+        assert regressor.target_deviation_ == 1
+
+
+@pytest.mark.parametrize("kind", [MinRNNClassifier, MinRNNRegressor])
+def test_learning_that_diverges(kind: Any) -> None:
+    X, y = waves(20, 0)
+    estimator = kind(**SMALL | {"learning_rate": 1e9})
+    with pytest.raises(ValueError, match=r"training diverged at step \d+: loss .*; give a learning_rate below 1e\+09"):
+        estimator.fit(X, y if kind is MinRNNClassifier else np.arange(20) / 7)
+    assert not estimator.is_fitted
 
 
 def test_same_random_state_same_network_and_no_trace_on_torch() -> None:
@@ -208,6 +236,20 @@ def test_going_on_with_more_series() -> None:
         one.partial_fit(X[:5], y[:5])
     assert np.abs(classifier.predict_proba(X) - before).max() > 0
     np.testing.assert_array_equal(again.predict_proba(X), classifier.predict_proba(X))
+
+
+@pytest.mark.parametrize("number", [5, 32, 33, 40, 65])
+def test_going_on_reads_each_series_once(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    take = Whole.take
+
+    def noted(self: Whole, rows: torch.Tensor, random: torch.Generator | None = None) -> Any:
+        read.extend(rows.tolist())
+        return take(self, rows, random)
+
+    monkeypatch.setattr(Whole, "take", noted)
+    MinRNNClassifier(width=8, layers=1, random_state=0).partial_fit(*waves(number, 0), classes=["slow", "fast"])
+    assert sorted(read) == list(range(number))
 
 
 def test_going_on_after_fit_and_a_fit_that_begins_anew() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -56,6 +57,13 @@ def test_patience() -> None:
     scores = [point["held_out"] for point in curve]
     assert len(scores) < 20
     assert scores.index(min(scores)) == len(scores) - 1 - 3
+
+
+def test_what_diverges_is_refused_before_the_weights_are() -> None:
+    network, plan = Constant(), Plan(steps=200, learning_rate=1e30, batch_size=4, seed=0, patience=0, warmup=0)
+    with pytest.raises(ValueError, match=r"diverged at step 2: loss inf, gradient norm .*learning_rate below 1e\+30"):
+        learn(network, Same(1.0), squared, plan, None, verbose=False)
+    assert network.number.isfinite()
 
 
 def test_series_are_moved_in_time_within_their_length() -> None:

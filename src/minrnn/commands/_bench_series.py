@@ -65,6 +65,13 @@ def main(arguments: Sequence[str]) -> int:
         import minrnn.series  # noqa: F401
     except ImportError as error:
         raise UserError(str(error)) from error
+
+    from minrnn.series._network import SeriesNetwork
+
+    try:
+        SeriesNetwork(1, 1, mixer=options.mixer)
+    except ValueError as error:
+        raise UserError(f"--mixer is {options.mixer!r}: {error}") from None
     keep_freed_memory()
     record: dict[str, Any] = environment() | {"mixer": options.mixer, "seeds": options.seeds}
     show = display()

@@ -169,7 +169,7 @@ def train(task: str, arguments: Sequence[str]) -> int:
     from minrnn.training._files import file_digest
     from minrnn.training._folder import RunFolder
 
-    RunFolder(Path(options.out)).is_free(options.overwrite)
+    RunFolder(Path(options.out)).try_writing(options.overwrite)
 
     from minrnn.series._learning import stopping
     from minrnn.series._saving import save_estimator
@@ -266,9 +266,7 @@ def of_run(folder: str, source: str, labels: bool = True) -> tuple[Estimator, Se
     if not (source or noted["data"]):
         raise UserError(f"{folder} does not say what it was trained on; give --data")
     noted["ignore_absent"] = True  # they are left out in any case
-    if not labels:
-        noted["ignore"] = [*noted.get("ignore", ()), noted["target"]]
-        noted["target"] = ""
+    noted["labelled"] = labels
     return estimator, opened(task_of(estimator), source or noted["data"], noted)
 
 

@@ -92,11 +92,12 @@ class _Labelled:
     def __init__(self, source: str, noted: dict[str, Any]) -> None:
         from minrnn.data._series import Layout, load_labelled
 
-        names = ("target", "channels", "series", "time", "irregular", "ignore", "ignore_absent")
+        names = ("target", "labelled", "channels", "series", "time", "irregular", "ignore", "ignore_absent")
         layout = Layout(**{name: noted[name] for name in names if name in noted})
         self.source = source
         self.data = load_labelled(source, layout, self.kind)
-        self.noted = noted | {"channels": self.data.channels if layout.series else ()}
+        channels = self.data.channels if layout.series else ()
+        self.noted = noted | {"channels": channels, "target": self.data.target}
         self.summary = f"{source}: {self.data}"
 
     @property
@@ -111,22 +112,22 @@ class _Labelled:
     def baselines(
         self,
         estimator: Any,
-        split: Split,
+        X: list[np.ndarray],
+        y: np.ndarray,
         baselines: Baselines | None,
         measure: Callable[[np.ndarray, np.ndarray], float],
         shown: str,
     ) -> tuple[dict[str, Any], str]:
-        """Their `measure` of answers and labels, for JSON and as lines."""
+        """Their `measure` of answers for X and of labels y, for JSON and as lines."""
         if baselines is None:
             return {}, ""
 
         from minrnn.series._baselines import label_baselines
         from minrnn.series._saving import task_of
 
-        X, y = self.part(split)
         X_learned, y_learned = baselines.data.part("train")
-        X_learned, X = (estimator._timed(one) for one in (X_learned, X))
-        answers = label_baselines(task_of(estimator), X_learned, y_learned, X, baselines.busy)
+        timed = [estimator._timed(one) for one in (X_learned, X)]
+        answers = label_baselines(task_of(estimator), timed[0], y_learned, timed[1], baselines.busy)
         figures = {name: None if one is None else measure(one, y) for name, one in answers.items()}
         lines = [
             f"\n{name}: {'left out, for so many series' if one is None else shown.format(one)}"
@@ -135,7 +136,9 @@ class _Labelled:
         return {"baselines": figures}, "".join(lines)
 
     def rows(self, split: Split) -> np.ndarray:
-        """Of the series of a split; each class is held out in proportion where it has enough of them."""
+        """Of the series of a split; each class is held out in proportion where it has enough of them, and learned from
+        in any case.
+        """
         import numpy as np
         from sklearn.model_selection import train_test_split
 
@@ -151,6 +154,14 @@ class _Labelled:
             )
         except ValueError:  # a class of one series, or fewer held out than there are classes
             learned, held = train_test_split(everything, test_size=share, random_state=self.noted["seed"])
+        if (strata := self.strata()) is not None:
+            firsts = [held[strata[held] == label][0] for label in np.setdiff1d(strata[held], strata[learned])]
+            learned, held = np.append(learned, firsts).astype(int), np.setdiff1d(held, firsts)
+        if not len(held):
+            raise UserError(
+                f"no series of {self.source} is left to hold out, as each class is learned from; give more series, "
+                "another --seed, or --held-out 0"
+            )
         return np.sort(learned if split == "train" else held)
 
     def strata(self) -> np.ndarray | None:
@@ -177,38 +188,38 @@ class Classes(_Labelled):
         super().__init__(source, noted)
         if self.data.y is not None:
             labels, counts = np.unique(self.data.y, return_counts=True)
-            shown = ", ".join(f"{label} {count:,}" for label, count in zip(labels[:10], counts[:10], strict=True))
-            self.summary += f"; {len(labels)} classes: {shown}" + (", ..." if len(labels) > 10 else "")
+            shown = [f"{label} {count:,}" for label, count in zip(labels, counts, strict=True)]
+            self.summary += f"; {len(labels)} classes: {_few(shown)}"
+            if self.noted["held_out"] and (alone := labels[counts == 1].tolist()):
+                self.summary += f"\nlearned from and not held out, as the only one of its class: {_few(alone)}"
 
     def strata(self) -> np.ndarray | None:
         return self.y
 
     def figures(self, estimator: Any, split: Split, baselines: Baselines | None = None) -> Figures:
         import numpy as np
-        from sklearn.metrics import balanced_accuracy_score, confusion_matrix, f1_score, log_loss
+        from sklearn.metrics import confusion_matrix, f1_score, log_loss
 
         X, y = self.part(split)
         classes = estimator.classes_
-        if len(unseen := np.setdiff1d(y, classes).tolist()):
-            raise UserError(
-                f"{self.source} has the class {unseen[0]!r}, which the run has not seen; it knows {classes.tolist()}"
-            )
+        y = self._as_known(y, classes)
         chances = estimator.predict_proba(X)
         answers = classes[chances.argmax(axis=1)]
         counts = confusion_matrix(y, answers, labels=classes)
-        found = np.unique(y)
+        found, true = np.unique(y), counts.sum(axis=1)
+        recalls = counts.diagonal()[true > 0] / true[true > 0]
         values = {
             "series": len(y),
             "accuracy": float((answers == y).mean()),
-            "balanced_accuracy": float(balanced_accuracy_score(y, answers)) if len(found) > 1 else None,
+            "balanced_accuracy": float(recalls.mean()) if len(found) > 1 else None,
             "macro_f1": float(f1_score(y, answers, average="macro", labels=found)),
             "log_loss": float(log_loss(y, chances, labels=classes)),
-            "commonest_class": float(counts.sum(axis=1).max() / len(y)),
+            "commonest_class": float(true.max() / len(y)),
             "classes": classes.tolist(),
             "confusion": counts.tolist(),
         }
         simpler, simpler_lines = self.baselines(
-            estimator, split, baselines, lambda found, true: float((found == true).mean()), "{:.1%} right"
+            estimator, X, y, baselines, lambda found, y: float((found == y).mean()), "{:.1%} right"
         )
         line = (
             f"{values['accuracy']:.1%} of {len(y):,} series right "
@@ -229,6 +240,19 @@ class Classes(_Labelled):
             axes.set(xlabel="answer", ylabel="true class", title=line)
 
         return Figures(values | simpler, line, f"{line}{simpler_lines}\n{more}\n\n{table}", draw)
+
+    def _as_known(self, y: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Labels as a run knows them: a file has 0 and 1 as numbers, and as words where others stand beside them."""
+        import numpy as np
+
+        known = {key(label): label for key in (_number, str) for label in classes.tolist()}
+        found = [known.get(str(label), known.get(_number(label))) for label in y.tolist()]
+        if None in found:
+            raise UserError(
+                f"{self.source} has the class {y.tolist()[found.index(None)]!r}, which the run has not seen; it knows "
+                f"{classes.tolist()}"
+            )
+        return np.array(found, classes.dtype)
 
     def answers(self, estimator: Any) -> pd.DataFrame:
         import pandas as pd
@@ -262,7 +286,7 @@ class Numbers(_Labelled):
             "r2": float(1 - rmse**2 / y.var()) if y.var() else None,
         }
         line = f"root mean squared error {rmse:.4g} on {len(y):,} series (their mean: {values['rmse_of_mean']:.4g})"
-        simpler, simpler_lines = self.baselines(estimator, split, baselines, _rmse, "root mean squared error {:.4g}")
+        simpler, simpler_lines = self.baselines(estimator, X, y, baselines, _rmse, "root mean squared error {:.4g}")
         text = f"{line}{simpler_lines}\nmean absolute error {values['mae']:.4g}"
         if values["r2"] is not None:
             text += f", R squared {values['r2']:.3f}"
@@ -388,6 +412,18 @@ class Forecasts:
         )
         patch = f"a step of the network is {estimator.patch} of them"
         return f"the last {estimator.context_} steps of {len(few)} series; {patch}"
+
+
+def _few(words: Sequence[object]) -> str:
+    return ", ".join(map(str, words[:10])) + (", ..." if len(words) > 10 else "")
+
+
+def _number(label: Any) -> Any:
+    """The number that a label says, where it says one."""
+    try:
+        return float(label)
+    except ValueError:
+        return label
 
 
 def _rmse(found: np.ndarray, true: np.ndarray) -> float:

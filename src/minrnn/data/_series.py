@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import warnings
-import zipfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +12,7 @@ import numpy as np
 
 from minrnn.errors import UserError
 
-from ._tables import READERS, column, kind_of_table, numbers, read_table
+from ._tables import READERS, column, first_row, kind_of_table, numbers, read_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,6 +26,7 @@ class Layout:
 
     Attributes:
         target: of the labels; "" finds it.
+        labelled: whether labels are wanted; where not, their column is left out if there is one, and not looked at.
         channels: in this order; () takes all columns that are nothing else.
         series: the column that names the series a row belongs to; "" where there is none.
         time: the column that orders the rows of a series; "" takes them as they come, and where series are to be
@@ -39,6 +39,7 @@ class Layout:
     """
 
     target: str = ""
+    labelled: bool = True
     channels: Sequence[str] = ()
     series: str = ""
     time: str = ""
@@ -65,6 +66,7 @@ class Labelled:
     series: list[np.ndarray]  # (C, T_i)
     channels: list[str]
     y: np.ndarray | None  # (N,)
+    target: str = ""  # the column that y is of
 
     def __str__(self) -> str:
         return _summary(self.series, self.channels)
@@ -115,8 +117,8 @@ class Clock:
         at = int((steps != usual).to_numpy().argmax()) if usual != 0 * usual else 0
         raise UserError(
             f"column {times.name} of {path} is mostly {_words(usual)} apart, but {_words(steps.iloc[at])} between "
-            f"{times.iloc[at]} and {times.iloc[at + 1]}; sort the rows, fill in those that are missing (with empty "
-            "values), and name the column of the series' names (--series) where there are several"
+            f"{times.iloc[at]} and {times.iloc[at + 1]}; fill in the rows that are missing (with empty values), and "
+            "name the column of the series' names (--series) where there are several"
         )
 
     @property
@@ -149,28 +151,31 @@ def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
     """
     path = _path(source, layout)
     if path.suffix == ".npz":
-        arrays = _arrays(path, "X", "X and y")
+        arrays = _arrays(path, ("X", "y") if layout.labelled else ("X",), "X and y")
         series, y = _as_series(arrays["X"], path, "X"), arrays.get("y")
         if y is not None and y.shape != (len(series),):
             raise UserError(f"y in {path} has shape {y.shape}; expected ({len(series)},), a label for each series")
         found = Labelled(_counted(series), series, _counted(series[0]), y)
     elif path.suffix == ".ts":
         series, y = _ts(path)
-        found = Labelled(_counted(series), series, _counted(series[0]), y)
+        found = Labelled(_counted(series), series, _counted(series[0]), y if layout.labelled else None)
     else:
         table = layout.table(path)
         target = _target_of(table, layout, path)
+        if not layout.labelled:
+            table, target = table.drop(columns=target, errors="ignore"), ""
         if layout.series:
             found = _from_steps(table, target, layout, path)
         else:
             steps = [name for name in table.columns if name != target]
             if not steps:
-                raise UserError(f"{path} has no columns beside {target}; expected one for each step of a series")
+                raise UserError(f"{path} has no column but that of the labels; expected one for each step of a series")
             rows = _stacked(table, steps, path).T
-            found = Labelled(_counted(rows), [_without_end(row[None]) for row in rows], ["1"], _labels(table, target))
+            each = [_without_end(row[None]) for row in rows]
+            found = Labelled(_counted(rows), each, ["1"], _labels(table, target), target)
     if found.y is not None and kind == "numbers":
         try:
-            return Labelled(found.names, found.series, found.channels, found.y.astype(np.float64))
+            return replace(found, y=found.y.astype(np.float64))
         except ValueError as error:
             raise UserError(f"the labels of {path} are no numbers: {error}; did you mean --task classify?") from None
     return found
@@ -188,7 +193,7 @@ def load_observed(source: str, layout: Layout) -> Observed:
     """
     path = _path(source, layout)
     if path.suffix == ".npz":
-        arrays = _arrays(path, "y", "y, and perhaps exog")
+        arrays = _arrays(path, ("y", "exog"), "y, and perhaps exog")
         y = np.atleast_2d(arrays["y"])
         if y.ndim != 2 or 0 in y.shape or y.dtype.kind not in "iuf":
             raise UserError(f"y in {path} has shape {y.shape} and type {y.dtype}; expected numbers (channels, steps)")
@@ -214,9 +219,7 @@ def _continued(table: pd.DataFrame, layout: Layout, path: Path) -> Observed:
     known: list[np.ndarray] = []
     static: list[list[float]] = []
     clocks: list[Clock] = []
-    for name, rows in _groups(table, layout, path):
-        if time:
-            rows = rows.assign(**{time: _times(column(rows, time, path, "--time"), path)})
+    for name, rows in _groups(table, layout, path, time):
         values = _stacked(rows, channels, path)  # (C, T + ahead)
         seen = _without_end(values) if layout.known else values
         T = seen.shape[1]
@@ -244,20 +247,18 @@ def _from_steps(table: pd.DataFrame, target: str, layout: Layout, path: Path) ->
     """From a table with a step in each row."""
     channels = _channels(table, {target, layout.series, layout.time}, layout, path)
     names, series, labels = [], [], []
-    for name, rows in _groups(table, layout, path):
-        if layout.time:
-            rows = rows.iloc[_times(column(rows, layout.time, path, "--time"), path).argsort(kind="stable")]
+    for name, rows in _groups(table, layout, path, layout.time):
         names.append(name)
         values = _stacked(rows, channels, path)
         if layout.irregular:
-            values = np.concatenate([values, _seconds(column(rows, layout.time, path, "--time"), path)[None]])
+            values = np.concatenate([values, _seconds(rows[layout.time])[None]])
         series.append(values)
         if target:
             if rows[target].nunique(dropna=False) > 1:
-                first, second = rows[target].unique()[:2]
+                first, second = rows[target].unique()[:2].tolist()  # as Python shows them, without numpy's types
                 raise UserError(f"series {name} of {path} has the labels {first!r} and {second!r}; expected one")
             labels.append(rows.index[0])
-    return Labelled(names, series, channels, _labels(table.loc[labels], target))
+    return Labelled(names, series, channels, _labels(table.loc[labels], target), target)
 
 
 def _stacked(rows: pd.DataFrame, names: Sequence[str], path: Path) -> np.ndarray:
@@ -274,29 +275,34 @@ def _channels(table: pd.DataFrame, taken: set[str], layout: Layout, path: Path) 
     return names
 
 
-def _groups(table: pd.DataFrame, layout: Layout, path: Path) -> Iterator[tuple[str, pd.DataFrame]]:
-    if not layout.series:
-        yield "1", table
-        return
-    column(table, layout.series, path, "--series")
-    for name, rows in table.groupby(layout.series, sort=False, dropna=False):
-        yield str(name), rows
+def _groups(table: pd.DataFrame, layout: Layout, path: Path, time: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The name and the rows of each series; in the order of their times, if there is a column of these."""
+    if time:
+        table = table.assign(**{time: _times(column(table, time, path, "--time"), path)})
+    groups: Any = [("1", table)]
+    if layout.series:
+        column(table, layout.series, path, "--series")
+        groups = table.groupby(layout.series, sort=False, dropna=False)
+    for name, rows in groups:
+        yield str(name), rows.sort_values(time, kind="stable") if time else rows
 
 
 def _target_of(table: pd.DataFrame, layout: Layout, path: Path) -> str:
     """The column of the labels, "" where there is none."""
     if layout.target:
-        column(table, layout.target, path, "--target")
+        if layout.labelled:
+            column(table, layout.target, path, "--target")
         return layout.target
-    return next((name for name in table.columns if name.lower() in LABELS), "")
+    return next((name for name in table.columns if name.lower() in LABELS and name not in layout.channels), "")
 
 
 def _labels(table: pd.DataFrame, target: str) -> np.ndarray | None:
     if not target:
         return None
-    if table[target].isna().any():
-        row = int(table[target].isna().to_numpy().argmax()) + 1
-        raise UserError(f"column {target} has no label in row {row}; fill it in, or leave the series out")
+    if (missing := table[target].isna()).any():
+        raise UserError(
+            f"column {target} has no label in row {first_row(missing)}; fill it in, or leave the series out"
+        )
     values = table[target].to_numpy()
     return values if values.dtype.kind in "iufb" else np.array([str(value).strip() for value in values])
 
@@ -311,30 +317,34 @@ def _first_dates(table: pd.DataFrame, layout: Layout) -> str:
 
 
 def _times(values: pd.Series, path: Path) -> pd.Series:
+    """Numbers or dates. Raises UserError where one is missing."""
     import pandas as pd
 
-    if pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values):
-        return values
-    try:
-        with warnings.catch_warnings():  # that each is read alone, where they have no format in common
-            warnings.simplefilter("ignore", UserWarning)
-            return pd.to_datetime(values)
-    except (ValueError, TypeError) as error:
-        reason = str(error).splitlines()[0]
+    if not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)):
+        try:
+            with warnings.catch_warnings():  # that each is read alone, where they have no format in common
+                warnings.simplefilter("ignore", UserWarning)
+                values = pd.to_datetime(values)
+        except (ValueError, TypeError) as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(
+                f"column {values.name} of {path} holds no dates ({reason}); name the column of the times (--time), or "
+                f"leave this one out (--ignore {values.name})"
+            ) from None
+    if (missing := values.isna()).any():
         raise UserError(
-            f"column {values.name} of {path} holds no dates ({reason}); name the column of the times (--time), or "
-            f"leave this one out (--ignore {values.name})"
-        ) from None
+            f"column {values.name} of {path} has no time in row {first_row(missing)}; fill it in, or leave the row out"
+        )
+    return values
 
 
-def _seconds(times: pd.Series, path: Path) -> np.ndarray:
+def _seconds(times: pd.Series) -> np.ndarray:
     """Times as numbers; dates in seconds since the first."""
     import pandas as pd
 
-    values = _times(times, path)
-    if pd.api.types.is_datetime64_any_dtype(values):
-        values = (values - values.min()).dt.total_seconds()
-    return np.asarray(values, np.float64)
+    if pd.api.types.is_datetime64_any_dtype(times):
+        times = (times - times.min()).dt.total_seconds()
+    return np.asarray(times, np.float64)
 
 
 def _without_end(values: np.ndarray) -> np.ndarray:
@@ -357,14 +367,16 @@ def _path(source: str, layout: Layout) -> Path:
     return path
 
 
-def _arrays(path: Path, needed: str, expected: str) -> dict[str, np.ndarray]:
+def _arrays(path: Path, names: Sequence[str], expected: str) -> dict[str, np.ndarray]:
+    """Those of the names that a file has; it needs the first."""
     try:
-        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise UserError(f"{path} is no .npz file of plain arrays: {str(error).splitlines()[0]}") from None
-    if needed not in arrays:
-        raise UserError(f"{path} has the arrays {', '.join(arrays) or 'none'}; expected {expected}")
+        with path.open("rb") as opened, np.lib.npyio.NpzFile(opened, allow_pickle=False) as file:
+            found = file.files
+            arrays = {name: file[name] for name in names if name in found}
+    except Exception as error:  # of zip, zlib and of Python's tokens, which numpy reads an array's header as
+        raise UserError(f"{path} is no .npz file of plain arrays: {_reason(error)}") from None
+    if names[0] not in arrays:
+        raise UserError(f"{path} has the arrays {', '.join(found) or 'none'}; expected {expected}")
     return arrays
 
 
@@ -383,10 +395,14 @@ def _ts(path: Path) -> tuple[list[np.ndarray], np.ndarray | None]:
     try:
         X, y = load_from_ts_file(str(path))[:2]
     except Exception as error:  # aeon raises what its parser happens to meet
-        raise UserError(f"{path} is no .ts file: {str(error).splitlines()[0] if str(error) else error!r}") from None
+        raise UserError(f"{path} is no .ts file: {_reason(error)}") from None
     if not len(X):
         raise UserError(f"{path} has no series")
     return [np.asarray(one, np.float64) for one in X], y if y is not None and len(y) == len(X) else None
+
+
+def _reason(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else repr(error)
 
 
 def _counted(things: Sequence[Any] | np.ndarray) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,8 +33,9 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from None
     except pd.errors.EmptyDataError:
         raise UserError(f"{path} is empty; expected a line of column names and a line for each row") from None
-    except (ValueError, ImportError) as error:  # of the parser, of UTF-8 and of Arrow
+    except (ValueError, ImportError, EOFError, zlib.error) as error:  # of the parser, UTF-8, Arrow and gzip
         raise UserError(f"{path} is no {suffix[1:].upper()} table: {str(error).splitlines()[0]}") from None
+    table = table.reset_index(drop=True)  # a row is named by its place in the file
     table.columns = [str(name).strip() for name in table.columns]
     if not len(table):
         raise UserError(f"{path} has column names and no rows")
@@ -83,12 +85,21 @@ def numbers(table: pd.DataFrame, name: str, path: Path) -> pd.Series:
     """A column as float64, NaN where nothing stands. Raises UserError that names the first entry that is no number."""
     import pandas as pd
 
+    if table[name].dtype.kind in "mM":  # which pandas takes for the number of their nanoseconds
+        raise UserError(
+            f"column {name} of {path} holds times, no numbers; name the column of the times (--time), or leave this "
+            f"one out (--ignore {name})"
+        )
     values = pd.to_numeric(table[name], errors="coerce").astype("float64")
     wrong = values.isna() & table[name].notna()
     if wrong.any():
-        row = wrong.to_numpy().argmax()
         raise UserError(
-            f"column {name} of {path} has {table[name].iloc[row]!r} in row {row + 1}, which is no number; mend it, "
-            "leave it empty where a value is missing, or leave the column out"
+            f"column {name} of {path} has {table[name][wrong].iloc[0]!r} in row {first_row(wrong)}, which is no "
+            "number; mend it, leave it empty where a value is missing, or leave the column out"
         )
     return values
+
+
+def first_row(marked: pd.Series) -> int:
+    """The first row of the file that is marked, counted from 1 after the column names."""
+    return int(marked.index[marked].min()) + 1

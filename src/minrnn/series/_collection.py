@@ -12,6 +12,9 @@ from torch import Tensor
 Collection = np.ndarray | Sequence[np.ndarray]
 """(N, C, T), or N arrays (C, T_i)."""
 
+ROUNDING = 64 * np.finfo(np.float64).eps
+"""Share of a value by which the mean of many like it, and what was computed to be the same, may differ."""
+
 
 @dataclass(frozen=True)
 class Scale:
@@ -28,11 +31,12 @@ class Scale:
     @classmethod
     def of(cls, series: Collection, name: str = "X") -> Scale:
         """Of series (C, T_i). Raises ValueError for infinite values, and for a channel without a value."""
-        check_values(series, name)
+        check_finite(series, name)
         steps = np.concatenate([np.asarray(one, np.float64) for one in series], axis=1)  # (C, all steps)
         missing = np.isnan(steps)
-        deviation = np.nanstd(steps, axis=1)
-        return cls(np.nanmean(steps, axis=1), np.where(deviation > 1e-12, deviation, 1.0), missing.any(axis=1))
+        if (without := missing.all(axis=1)).any():
+            raise ValueError(f"channel {int(without.argmax())} of {name} has no value, all are missing; leave it out")
+        return cls(np.nanmean(steps, axis=1), deviation(steps), missing.any(axis=1))
 
     @property
     def inputs(self) -> int:
@@ -56,6 +60,12 @@ class Scale:
             x[row, : lengths[row], :C] = torch.from_numpy(np.where(missing, 0.0, values).T)
             x[row, : lengths[row], C:] = torch.from_numpy(missing[self.marked].T.astype(np.float32))
         return x, torch.tensor(lengths)
+
+
+def deviation(values: np.ndarray) -> np.ndarray:
+    """Standard deviation along the last axis; 1 where values differ by no more than float64 rounds."""
+    found = np.nanstd(values, axis=-1)
+    return np.where(found > ROUNDING * np.nanmax(np.abs(values), axis=-1), found, 1.0)
 
 
 def time_between(series: Collection, channel: int) -> list[np.ndarray]:
@@ -104,13 +114,10 @@ def check_collection(X: object, name: str = "X") -> None:
         return
     numbers = [one for one in arrays if one.dtype.kind in "iuf"]  # aeon says what it thinks of the rest
     if numbers:
-        check_values(numbers, name)
+        check_finite(numbers, name)
 
 
-def check_values(series: Collection, name: str = "X") -> None:
-    """Raise ValueError where series (C, T_i) have infinite values, or a channel without a value in any of them."""
+def check_finite(series: Collection, name: str = "X") -> None:
+    """Raise ValueError where series (C, T_i) have infinite values."""
     if any(np.isinf(one).any() for one in series):
         raise ValueError(f"{name} has infinite values; replace them, or mark them as missing with NaN")
-    known = np.any([(~np.isnan(one)).any(axis=1) for one in series], axis=0)  # (C,)
-    if not known.all():
-        raise ValueError(f"channel {int(known.argmin())} of {name} has no value, all are missing; leave it out")

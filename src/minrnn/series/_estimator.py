@@ -154,8 +154,9 @@ class Learner:
 
     def _preprocess_collection(self, X: Any, store_metadata: bool = True) -> Any:
         check_collection(X)
-        with warnings.catch_warnings():  # of aeon's look at each series, where one of them lacks a whole channel
+        with warnings.catch_warnings():  # of aeon's look at each series, which may lack a channel, or vary little
             warnings.filterwarnings("ignore", "All-NaN|Degrees of freedom", RuntimeWarning)
+            warnings.filterwarnings("ignore", "Data seen by instance of .* very little variation", UserWarning)
             return super()._preprocess_collection(X, store_metadata)  # type: ignore[misc]
 
     def _check_y(self, y: Any, *arguments: Any, **options: Any) -> np.ndarray:
@@ -187,7 +188,9 @@ class Learner:
     def _go_on(self, X: Collection, targets: Tensor, loss: Loss) -> None:
         """One pass over more series at the highest learning rate."""
         examples = self._examples(X, targets)
-        plan = replace(self._plan(-(-len(examples) // self.batch_size)), warmup=0, final_rate=1.0)
+        steps = -(-len(examples) // self.batch_size)
+        size = -(-len(examples) // steps)  # nearly the same for each update, rather than a last one of few series
+        plan = replace(self._plan(steps), batch_size=size, remainders=True, warmup=0, final_rate=1.0)
         if not hasattr(self, "optimizer_"):
             self.optimizer_ = build_optimizer(self.network_, plan)
         self._update(examples, None, loss, plan, self.optimizer_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -51,6 +52,7 @@ class Plan:
     betas: tuple[float, float] = (0.9, 0.98)
     clip: float = 1.0
     evaluations: int = 20
+    remainders: bool = False  # whether what is left of a pass, less than a batch, is an update of its own
 
     @classmethod
     def of(cls, estimator: Any, steps: int, seed: int) -> Plan:
@@ -71,6 +73,8 @@ def learn(
 
     With a `held_out` part the best weights are kept, and `patience` evaluations in a row without a better one end it
     (0: none do). An `optimizer` goes on with what it knows of earlier gradients.
+
+    Raises ValueError where it diverges, with the weights as they were before that update.
     """
     optimizer = build_optimizer(network, plan) if optimizer is None else optimizer
     random = torch.Generator().manual_seed(plan.seed)
@@ -88,7 +92,12 @@ def learn(
             error = loss(network(*inputs), targets).mean()
             optimizer.zero_grad()
             error.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(network.parameters(), plan.clip)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), plan.clip).item()
+            if not (math.isfinite(norm) and math.isfinite(error.item())):
+                raise ValueError(
+                    f"training diverged at step {step}: loss {error.item():g}, gradient norm {norm:g}; give a "
+                    f"learning_rate below {plan.learning_rate:g}"
+                )
             optimizer.step()
             if show is not None:
                 seconds = time.perf_counter() - began
@@ -168,11 +177,12 @@ def _read(network: nn.Module, examples: Examples, of: Loss) -> Iterator[Tensor]:
 
 
 def _batches(examples: int, plan: Plan, random: torch.Generator) -> Iterator[Tensor]:
-    """Rows of each update: passes in a new order each, without what is left of a pass."""
+    """Rows of each update: passes in a new order each."""
     size = min(plan.batch_size, examples)
+    fewest = 1 if plan.remainders else size
     waiting = torch.empty(0, dtype=torch.int64)
     for _ in range(plan.steps):
-        if len(waiting) < size:
+        if len(waiting) < fewest:
             waiting = torch.randperm(examples, generator=random)
         rows, waiting = waiting[:size], waiting[size:]
         yield rows

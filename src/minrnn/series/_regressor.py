@@ -7,7 +7,7 @@ import torch
 from aeon.regression.base import BaseRegressor
 from torch import Tensor
 
-from ._collection import Collection
+from ._collection import Collection, deviation
 from ._estimator import Learner
 
 
@@ -64,7 +64,7 @@ class MinRNNRegressor(Learner, BaseRegressor):
         if self.warm_start and hasattr(self, "target_mean_"):
             return  # the last layer answers in these
         self.target_mean_ = float(y.mean())
-        self.target_deviation_ = float(y.std()) or 1.0
+        self.target_deviation_ = float(deviation(y))
 
     def _targets(self, y: np.ndarray) -> Tensor:
         return torch.from_numpy((y - self.target_mean_) / self.target_deviation_).float()
