@@ -3,7 +3,11 @@
 import io
 import json
 import math
+import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -176,6 +180,83 @@ def test_score(run: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixt
         assert main(["score", str(run), *words]) == 2
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1 and complaint in lines[0]
+
+
+def test_lines_are_those_between_newlines(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a file as of a pipe, whatever else Unicode takes for the end of a line."""
+    run = trained_on(tmp_path, "3 sheep\u2028jumped\x0cover; " * 90)
+    content = "3 sheep\u2028jumped\r\n\nover\x0csheep\n".encode()
+    (tmp_path / "lines.txt").write_bytes(content)
+    capsys.readouterr()
+    said = []
+    for source in (str(tmp_path / "lines.txt"), "-"):
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+        assert main(["score", str(run), "--data", source, "--json"]) == 0
+        said.append(capsys.readouterr().out)
+    assert said[0] == said[1]
+    texts = [json.loads(line)["text"] for line in said[0].split("\n") if line]
+    assert texts == ["3 sheep\u2028jumped", "over\x0csheep"]
+
+
+def trained_on(folder: Path, text: str, *words: str) -> Path:
+    (folder / "text.txt").write_text(text)
+    small = ["--pattern", "mingru", "--width", "8", "--context", "16", "--batch", "4", "--steps", "2", "--threads", "1"]
+    assert main(["train", "--data", str(folder / "text.txt"), *small, *words, "--out", str(folder / "run")]) == 0
+    return folder / "run"
+
+
+@pytest.mark.parametrize("command", ["stream", "score"])
+def test_bytes_that_are_no_text(
+    command: str, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ["--data", "-"] if command == "score" else []
+
+    def piped(run: Path, content: bytes) -> int:
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content), encoding="utf-8"))
+        capsys.readouterr()
+        return main([command, str(run), *words])
+
+    assert piped(run, b"3 sheep\n\xff\n" if command == "score" else b"\xff\n") == 2
+    output = capsys.readouterr()
+    assert len(output.err.splitlines()) == 1 and "line " in output.err and r"'\udcff' (U+DCFF)" in output.err
+    assert len(output.out.splitlines()) == (1 if command == "score" else 0)  # what came before was answered
+    assert piped(trained_on(tmp_path, "3 sheep; " * 200, "--tokens", "bytes"), b"3 sheep\n\xff\n") == 0
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("command", ["generate", "score"])
+def test_words_that_are_no_text(command: str, tmp_path: Path) -> None:
+    """A model of bytes continues any prompt; what no terminal can show stands there as on stderr."""
+    run = trained_on(tmp_path, "caf\u00e9 " * 400, "--tokens", "bytes")
+    words = {"generate": ["--tokens", "3", "--prompt"], "score": ["--text"]}[command]
+    command_line: list[Any] = [sys.executable, "-m", "minrnn", command, str(run), *words, b"caf\xe9"]
+    environment = os.environ | {"PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8:strict"}
+    done = subprocess.run(command_line, capture_output=True, encoding="utf-8", env=environment)
+    assert done.returncode == 0, done.stderr
+    assert r"caf\udce9" in done.stdout
+
+
+def test_figures_of_a_text_that_has_changed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run, text = trained_on(tmp_path, "3 sheep jumped over the fence; " * 90), tmp_path / "text.txt"
+    assert main(["evaluate", str(run), "--data", str(text)]) == 0
+    text.write_text(text.read_text()[300:])
+    for words in ([], ["--split", "train"], ["--data", str(text)]):
+        assert "text.txt has changed since" in said(capsys, "evaluate", str(run), *words)
+    assert main(["evaluate", str(run), "--split", "all"]) == 0
+    (tmp_path / "other.txt").write_text(text.read_text())
+    assert main(["evaluate", str(run), "--data", str(tmp_path / "other.txt")]) == 0
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_extra_that_is_missing_is_named(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in [name for name in sys.modules if name.startswith("minrnn.commands.")]:
+        monkeypatch.delitem(sys.modules, module)
+    monkeypatch.setitem(sys.modules, "tyro", None)
+    assert said(capsys, command, "layers").endswith("it needs tyro: pip install 'minrnn[train]'")
 
 
 def test_texts_branch_from_the_state_of_a_prompt(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

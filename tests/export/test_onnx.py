@@ -1,5 +1,6 @@
 """Exported graphs answer as the run does, where neither minrnn nor torch is."""
 
+import importlib
 import importlib.util
 import json
 import subprocess
@@ -29,6 +30,8 @@ from minrnn.models import LanguageModel, LanguageModelConfig
 from minrnn.series import MinRNNClassifier, MinRNNForecaster, MinRNNRegressor, load_estimator, save_estimator
 from minrnn.training import evaluate, generate, load_run
 
+from .conftest import SERIES
+
 ALONE = """
 import runpy, sys
 blocked = sys.argv[1].split()
@@ -43,10 +46,15 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def alone(folder: Path, *words: object, without: str = "minrnn torch") -> str:
-    """What run.py of an export prints in a process that cannot import some packages."""
+def run_alone(folder: Path, *words: object, without: str = "minrnn torch") -> subprocess.CompletedProcess[str]:
+    """run.py of an export in a process that cannot import some packages."""
     command = [sys.executable, "-c", ALONE, without, (folder / "run.py").as_posix(), *map(str, words)]
-    done = subprocess.run(command, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
+    return subprocess.run(command, capture_output=True, encoding="utf-8", env={"PYTHONUTF8": "1"})
+
+
+def alone(folder: Path, *words: object, without: str = "minrnn torch") -> str:
+    """What it prints."""
+    done = run_alone(folder, *words, without=without)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -87,6 +95,59 @@ def test_forecasts(runs: Path, exports: Path, tmp_path: Path) -> None:
     np.testing.assert_allclose(found[:, :, 1:].transpose(0, 2, 1), quantiles, rtol=1e-6, atol=1e-5)
     assert not (exports / "forecast/step.onnx").exists()
     assert "reads its last steps at once" in record(exports / "forecast")["no_step"]
+
+
+PLAIN = "1,50\n0.5,\n-1,49.5\n,51\n"
+
+
+@pytest.mark.parametrize("name", ["classify", "forecast"])
+@pytest.mark.parametrize(
+    "content",
+    ["a,b\n" + PLAIN, "\ufeffa,\r\n" + PLAIN.replace("\n", "\r\n"), "1,50\n\n0.5,nan\n-1, 49.5\nNA,51"],
+    ids=["names", "from a spreadsheet", "words for missing values"],
+)
+def test_a_file_is_read_as_it_was_meant(exports: Path, tmp_path: Path, name: str, content: str) -> None:
+    (tmp_path / "plain.csv").write_text(PLAIN)
+    (tmp_path / "other.csv").write_bytes(content.encode())
+    assert alone(exports / name, tmp_path / "other.csv") == alone(exports / name, tmp_path / "plain.csv")
+
+
+@pytest.mark.parametrize("name", ["classify", "forecast"])
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("when,a,b\n2024-06-09,1,50\n2024-06-10,2,49\n", "the file has 3 columns; the model reads 2 channels"),
+        ("1\n2\n3\n4\n", "the file has 1 column; the model reads 2 channels"),
+        ("when,a\n2024-06-09,1\n2024-06-10,2\n", "the file has '2024-06-09' at step 1; expected a number"),
+        ("1,2\n3\n", "the file has 1 column at step 2; the model reads 2 channels"),
+        ("1,inf\n", "the file has 'inf' at step 1; expected a number"),
+        ("a,b\n", "series.csv has no values"),
+        (None, "No such file"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(
+    exports: Path, tmp_path: Path, name: str, content: str | None, complaint: str
+) -> None:
+    if content is not None:
+        (tmp_path / "series.csv").write_text(content)
+    done = run_alone(exports / name, tmp_path / "series.csv")
+    assert done.returncode == 1 and done.stdout == ""
+    assert len(done.stderr.splitlines()) == 1 and complaint in done.stderr
+
+
+def test_one_step_and_one_channel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(Path(minrnn.__file__).parent / "export/files")
+    read: Any = importlib.import_module("values").read
+    for content, channels, expected in (
+        ("1,2,3\n", 1, [[1], [2], [3]]),
+        ("load\n1\n2\n3\n", 1, [[1], [2], [3]]),
+        ("1\n2\n3\n", 3, [[1, 2, 3]]),
+        ("1,2,3\n", 3, [[1, 2, 3]]),
+        ("1,2\n3,4\n", 2, [[1, 2], [3, 4]]),
+        ("7\n", 1, [[7]]),
+    ):
+        (tmp_path / "series.csv").write_text(content)
+        assert read([str(tmp_path / "series.csv")], channels).tolist() == expected
 
 
 def test_functions_answer_as_the_estimators_do() -> None:
@@ -165,6 +226,22 @@ def test_what_eight_bits_cost_is_measured_on_what_was_held_out(runs: Path, expor
     assert found["measured"] == "accuracy, over 8 series" and 0.5 < found["float32"] <= 1
 
 
+@pytest.mark.parametrize("words", [["--static", "size", "--known", "b"], ["--held-out", "0"]])
+def test_eight_bits_of_forecasts(tmp_path: Path, words: list[str]) -> None:
+    rows = [f"{shop},{t},{t % 7},{t % 5},{shop}" for shop in (3, 4) for t in range(90)]
+    (tmp_path / "shops.csv").write_text("\n".join(["shop,day,a,b,size", *rows]))
+    data = ["--data", str(tmp_path / "shops.csv"), "--series", "shop", "--time", "day", "--horizon", "4", *words]
+    data += ["--context", "16", *SERIES, "--steps", "2", "--out", str(tmp_path / "run")]
+    data += [] if "--static" in words else ["--ignore", "size"]
+    assert main(["train", "--task", "forecast", *data]) == 0
+    assert main(["export", str(tmp_path / "run"), "--int8", "--out", str(tmp_path / "out")]) == 0
+    found = record(tmp_path / "out")["int8"]
+    invented = "--held-out" in words
+    assert found["on"] == ("random pasts with the run's own forecasts" if invented else "what was held out in training")
+    assert f"over {200 if invented else 30:,} forecasts" in found["measured"]
+    assert np.isfinite(found["int8"])
+
+
 def test_folders_are_not_lost(
     runs: Path, exports: Path, tmp_path: Path, exported_before: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -182,6 +259,37 @@ def test_folders_are_not_lost(
     export_onnx(run, tmp_path / "out", overwrite=True)
     assert (tmp_path / "out/step.onnx").read_bytes() == (exports / "text/step.onnx").read_bytes()
     assert {path.name for path in tmp_path.iterdir()} == {"notes", "file", "out"}
+
+
+@pytest.mark.parametrize("theirs", ["model.json", "out/notes.txt", "out/data/notes.txt"])
+def test_files_that_no_export_wrote_are_not_replaced(
+    runs: Path, tmp_path: Path, exported_before: pytest.MonkeyPatch, theirs: str
+) -> None:
+    """In a project that has a model.json, and in a folder that an export was written to."""
+    out = tmp_path / "out" if theirs.startswith("out/") else tmp_path
+    if out != tmp_path:
+        export_onnx(runs / "text", out)
+        (out / "__pycache__").mkdir()
+        (out / "__pycache__/step.pyc").write_text("is left by run.py")
+        export_onnx(runs / "text", out, overwrite=True)
+    file = tmp_path / theirs
+    file.parent.mkdir(exist_ok=True)
+    file.write_text('{"task": "mine"}')
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=f"holds other files, {file.relative_to(out).as_posix()} first; give a new"):
+        export_onnx(runs / "text", out, overwrite=True)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_the_current_folder_is_not_replaced(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "below").mkdir()
+    monkeypatch.chdir(tmp_path / "below")
+    for out in (".", "..", str(tmp_path / "below")):
+        assert main(["export", str(runs / "text"), "--out", out]) == 2
+        assert "the folder that you are in" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [tmp_path / "below"] and not list(Path().iterdir())
 
 
 def test_graphs_that_differ_are_not_kept(

@@ -1,6 +1,8 @@
 """A run folder brings back the estimator that was saved, or says in one line why it cannot."""
 
+import errno
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from sklearn.exceptions import NotFittedError
 
 from minrnn.errors import UserError
 from minrnn.series import MinRNNClassifier, MinRNNForecaster, MinRNNRegressor, load_estimator, save_estimator
-from minrnn.training import load_run
+from minrnn.training import _files, load_run
 
 RNG = np.random.default_rng(0)
 X = [RNG.normal(size=(2, steps)) for steps in RNG.integers(5, 12, size=24)]
@@ -74,6 +76,47 @@ def test_a_run_is_replaced_only_when_asked(tmp_path: Path) -> None:
         save_estimator(second, tmp_path / "other", overwrite=True)
     with pytest.raises(NotFittedError):
         save_estimator(MinRNNRegressor(), tmp_path / "new")
+
+
+def test_what_is_no_run_of_ours_is_not_replaced(tmp_path: Path) -> None:
+    """A model of another library has files of the same names."""
+    fitted = MinRNNRegressor(**SMALL).fit(X, np.arange(24))
+    (tmp_path / "config.json").write_text('{"model_type": "gpt2"}')
+    (tmp_path / "model.safetensors").write_bytes(b"weeks of work")
+    with pytest.raises(UserError, match="holds other files"):
+        save_estimator(fitted, tmp_path, overwrite=True)
+    assert (tmp_path / "model.safetensors").read_bytes() == b"weeks of work"
+
+
+@pytest.mark.parametrize("when", ["weights", "config", "move"])
+def test_an_earlier_run_outlives_a_full_disk(tmp_path: Path, when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = (MinRNNRegressor(**SMALL | {"random_state": seed}).fit(X, np.arange(24)) for seed in (0, 1))
+    run = tmp_path / "run"
+    save_estimator(first, run)
+    (run / "notes.txt").write_text("dear to somebody")
+    before = {path: path.read_bytes() for path in run.iterdir()}
+    flush, move = _files._flush, os.replace
+
+    def failing_flush(path: Path) -> None:
+        if path.name == {"weights": ".model.safetensors.tmp", "config": ".config.json.tmp"}.get(when):
+            raise OSError(errno.EFBIG, "File too large")
+        flush(path)
+
+    def failing_move(source: Path, target: Path) -> None:
+        if when == "move" and target == run / "model.safetensors" and ".new" in str(source):
+            raise OSError(errno.EIO, "Input/output error")
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_files, "_flush", failing_flush)
+        patch.setattr("os.replace", failing_move)
+        with pytest.raises(UserError, match="cannot write") as caught:
+            save_estimator(second, run, overwrite=True)
+    assert "--resume" not in str(caught.value)  # there is none on series
+    assert {path: path.read_bytes() for path in run.iterdir()} == before
+    save_estimator(second, run, overwrite=True)
+    np.testing.assert_array_equal(load_estimator(run).predict(X), second.predict(X))
+    assert {path.name for path in run.iterdir()} == {path.name for path in before}
 
 
 def test_damage_is_one_clear_line(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,46 @@ def test_what_cannot_be_streamed_is_said(runs: Path, tmp_path: Path) -> None:
     assert answers.push([0.3, 0.4]) == again.push([0.3, 0.4]) and before is not None
 
 
+@pytest.mark.parametrize("task", ["classify", "regress", "forecast"])
+def test_a_glitch_leaves_the_state_as_it_was(runs: Path, task: str, tmp_path: Path) -> None:
+    answers, undisturbed = (minrnn.stream(runs / task) for _ in range(2))
+    for t in range(12):
+        for glitch in (1e39, 9.96921e36, -1e20, 1e17):  # 9.96921e36 is what NetCDF files have for a missing value
+            with pytest.raises(ValueError, match=r"expected finite numbers, at most 1e\+15 deviations"):
+                answers.push([0.1, glitch])
+        for one, other in zip(answers.push(X[2, :, t]), undisturbed.push(X[2, :, t]), strict=True):
+            np.testing.assert_equal(one, other)
+    assert answers.push([1e9, -1e13]) is not None  # in units of the channel this is not too much
+    for t in range(12):
+        assert all(leaf.isfinite().all() for leaf in torch.utils._pytree.tree_leaves(answers._reader.state))
+        answers.push(X[2, :, t])
+    answers.save(tmp_path / "state")
+    minrnn.stream(runs / task).restore(tmp_path / "state")
+
+
+def test_a_state_that_is_not_finite_is_not_saved(runs: Path, tmp_path: Path) -> None:
+    answers = minrnn.stream(runs / "classify")
+    answers.save(tmp_path / "state")
+    before = (tmp_path / "state").read_bytes()
+    answers._reader.state.network.total.fill_(math.inf)
+    with pytest.raises(UserError, match="has values that are not finite and was not saved"):
+        answers.save(tmp_path / "state")
+    assert (tmp_path / "state").read_bytes() == before
+
+
+def test_a_state_belongs_to_the_run_that_was_read(runs: Path, tmp_path: Path) -> None:
+    """Not to another that has taken its place since."""
+    shutil.copytree(runs / "classify", tmp_path / "run")
+    answers = minrnn.stream(tmp_path / "run")
+    answers.push(X[2, :, 0])
+    other = MinRNNClassifier("mingru minlstm", **SMALL | {"bidirectional": False, "layers": 2, "random_state": 1})
+    save_estimator(other.fit(X, ["a", "b"] * 8), tmp_path / "run", overwrite=True)
+    answers.save(tmp_path / "state")
+    answers.restore(tmp_path / "state")
+    with pytest.raises(UserError, match="another run"):
+        minrnn.stream(tmp_path / "run").restore(tmp_path / "state")
+
+
 def piped(run: Path, text: str, capsys: pytest.CaptureFixture[str], monkeypatch: Any, *words: str) -> list[Any]:
     monkeypatch.setattr("sys.stdin", io.StringIO(text))
     capsys.readouterr()
@@ -129,6 +170,10 @@ def test_in_a_pipe(
     first = piped(runs / "classify", "1 2\n3 nan\n", capsys, monkeypatch, "--state", state)
     assert first + piped(runs / "classify", "0.5,1\n", capsys, monkeypatch, "--state", state) == whole
     assert piped(runs / "forecast", "1 50\n", capsys, monkeypatch)[0]["score"] is None
+    monkeypatch.setattr("sys.stdin", io.StringIO("1 2\n"))
+    assert main(["stream", str(runs / "classify"), "--state", str(tmp_path / "none" / "state")]) == 2
+    output = capsys.readouterr()
+    assert output.out == "" and "none/state: No such file or directory" in output.err  # before a line is read
     monkeypatch.setattr("sys.stdin", io.StringIO("1 2\none two\n"))
     assert main(["stream", str(runs / "classify")]) == 2
     output = capsys.readouterr()

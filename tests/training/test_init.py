@@ -40,6 +40,12 @@ def test_stopped_before_its_first_checkpoint_it_begins_there_again(small: Small,
         replace(config, out=str(tmp_path / "stopped")), init=first.folder, should_stop=lambda: True, quiet=True
     )
     assert stopped.step == 0
+    first.folder.rename(tmp_path / "moved")
+    with pytest.raises(
+        UserError, match=r"first/model\.safetensors is gone, which .*stopped begins with; put the run back"
+    ):
+        resume(stopped.folder, quiet=True)
+    (tmp_path / "moved").rename(first.folder)
     resume(stopped.folder, quiet=True)
     left, right = (load_file(one.folder / "model.safetensors") for one in (whole, stopped))
     for name, weight in left.items():

@@ -12,6 +12,7 @@ from minrnn.errors import UserError
 from minrnn.models import LanguageModel, LanguageModelConfig
 from minrnn.training import Run, TrainConfig, generate, load_state, read, save_state
 from minrnn.training._checkpoint import save_weights
+from minrnn.training._files import file_digest
 
 TEXT = "a sheep jumped over\nthe fence; "
 
@@ -26,7 +27,8 @@ def run_of(folder: Path, pattern: str, seed: int = 0, conv: int = 4) -> Run:
         model.head.weight.mul_(30)  # so that what it expects differs from token to token
     folder.mkdir()
     save_weights(folder / "model.safetensors", model)
-    return Run(folder, TrainConfig(data="x", out=str(folder), steps=1), model, tokenizer)
+    digest = file_digest(folder / "model.safetensors")
+    return Run(folder, TrainConfig(data="x", out=str(folder), steps=1), model, tokenizer, digest)
 
 
 @pytest.fixture(params=[("mingru*2", 4), ("minlstm mamba", 0), ("mingru attention", 4)])

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from minrnn.data._text import NAMED
 from minrnn.errors import UserError
 from minrnn.training import RunResult, TrainConfig, _files, evaluate, load_run, resume, train
 
@@ -225,6 +226,10 @@ def test_other_files_are_not_mixed_with(small: Small, tmp_path: Path) -> None:
         with pytest.raises(UserError, match="holds other files"):
             train(small(), overwrite=overwrite, quiet=True)
     assert os.listdir(tmp_path / "run") == ["letter.txt"]
+    (tmp_path / "run" / "letter.txt").rename(tmp_path / "run" / "config.json")  # many programs have such a file
+    with pytest.raises(UserError, match="holds other files"):
+        train(small(), overwrite=True, quiet=True)
+    assert (tmp_path / "run" / "config.json").read_text() == "dear"
     with pytest.raises(UserError, match="is a file"):
         train(small("text.txt"), quiet=True)
 
@@ -263,6 +268,25 @@ def test_a_run_may_be_moved_and_resumed_from_anywhere(
     monkeypatch.chdir("elsewhere")
     resume("../moved", quiet=True)
     same_run(whole.folder, tmp_path / "moved")
+
+
+@pytest.mark.parametrize("name", ["python-docs", "python-library", "shakespeare", "hf:sheep"])
+def test_a_known_text_is_not_a_file_of_that_name(
+    small: Small, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "part.txt").write_text("something else that happens to lie here; " * 50)
+    known = "".join(f"{number} foxes slept, " for number in range(200))
+    monkeypatch.chdir(tmp_path)
+    if name.startswith("hf:"):
+        monkeypatch.setattr("minrnn.data._text.load_huggingface", lambda source: known)
+    else:
+        monkeypatch.setitem(NAMED, name, lambda: known)
+    run = load_run(train(small(data=name, steps=1), quiet=True).folder)
+    assert run.config.data == name
+    assert run.tokenizer.decode(range(run.tokenizer.vocabulary_size)) == "".join(sorted(set(known)))
+    other = load_run(train(small("other", data=f"./{name}", steps=1), quiet=True).folder)
+    assert other.config.data == str(tmp_path / name)
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "last.safetensors", "metrics.jsonl", "loss.png"])

@@ -6,6 +6,7 @@ Each command is a module with `main(arguments) -> exit code`, imported only when
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import sys
 import warnings
@@ -28,6 +29,9 @@ COMMANDS = {
 }
 """What each does, and an example."""
 
+OF_TRAIN = ("tyro", "rich", "safetensors", "tokenizers", "matplotlib")
+"""What comes with the extra of that name."""
+
 USAGE = """usage: minrnn COMMAND [OPTIONS]
 
 Minimal recurrent networks at the speed of matrix multiplication.
@@ -44,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     usage = USAGE.format(
         "\n".join(f"  {name:<9} {what + ':':<35}{example}" for name, (what, example) in COMMANDS.items())
     )
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # as stderr: a text may have what the terminal has not
     try:
         if not words or words[0] in ("-h", "--help"):
             print(usage, flush=True)
@@ -58,6 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if os.environ.get("RANK", "0") == "0":  # one process of a group speaks
             print(f"minrnn {words[0]}: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except ModuleNotFoundError as error:
+        if error.name not in OF_TRAIN:
+            raise
+        print(f"minrnn {words[0]}: it needs {error.name}: pip install 'minrnn[train]'", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)

@@ -80,7 +80,8 @@ def main(arguments: Sequence[str]) -> int:
         print(f"it is in {options.out}; next: python -m http.server --directory {options.out} 8000")
         print("and open http://localhost:8000 in a browser")
     else:
-        print(f"it is in {options.out}; next: python {Path(options.out) / 'run.py'}")
+        series = "" if record["task"] == "language" else " series.csv"
+        print(f"it is in {options.out}; next: python {Path(options.out) / 'run.py'}{series}")
     return 0
 
 
@@ -135,7 +136,7 @@ def _held_out_text(run: str) -> Any:
 
 
 def _held_out_series(run: str) -> Any:
-    """Series and labels, or windows of a forecaster and what came after them."""
+    """Series and labels, or windows of a forecaster and what came after them; None where nothing was held out."""
     import numpy as np
 
     from minrnn.training._files import file_digest
@@ -152,10 +153,13 @@ def _held_out_series(run: str) -> Any:
     K, N = estimator.context_, estimator.horizon
     windows, targets = [], []
     for at, one in enumerate(data.data.series):
-        for origin in np.unique(np.linspace(max(data._cut(one), K), one.shape[1] - N, FORECASTS, dtype=int)):
+        first, last = max(data._cut(one), K), one.shape[1] - N
+        for origin in np.unique(np.linspace(first, last, FORECASTS, dtype=int)) if first <= last else ():
             window = {"past": one[None, :, origin - K : origin].astype(np.float64)}
             if data.data.known is not None:
                 window["covariates"] = data.data.known[at][None, :, origin - K : origin + N].astype(np.float64)
+            if data.data.static is not None:
+                window["static"] = data.data.static[at][None].astype(np.float64)
             windows.append(window)
             targets.append(one[:, origin : origin + N])
-    return windows, np.stack(targets)
+    return (windows, np.stack(targets)) if windows else None

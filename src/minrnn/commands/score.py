@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import tyro
 
 from minrnn.errors import UserError
 
+from ._lines import read_lines
 from ._parse import parse
 
 
@@ -59,8 +59,11 @@ def main(arguments: Sequence[str]) -> int:
     run = load_run(options.run)
     after = load_state(options.state, run) if options.state else None
     vectors = []
-    for text in [options.text] if options.text else _lines(options.data):
-        found = read(run.model, run.tokenizer, text, after)
+    for place, text in [("", options.text)] if options.text else _lines(options.data):
+        try:
+            found = read(run.model, run.tokenizer, text, after)
+        except UserError as error:
+            raise UserError(f"{place}{error}") from None
         bits = -found.log_probability / math.log(2) / len(text)
         if options.embeddings:
             vectors.append(found.embedding)
@@ -79,15 +82,8 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _lines(source: str) -> Iterator[str]:
-    """As they come."""
-    if source == "-":
-        lines: Iterator[str] = iter(sys.stdin)
-    else:
-        try:
-            lines = iter(Path(source).read_text(encoding="utf-8").splitlines())
-        except UnicodeDecodeError:
-            raise UserError(f"{source} is not UTF-8 text; convert it first") from None
-        except OSError as error:
-            raise UserError(f"cannot read {source}: {error.strerror}") from None
-    yield from (line.rstrip("\n") for line in lines if line.strip())
+def _lines(source: str) -> Iterator[tuple[str, str]]:
+    """As they come, and where they stand."""
+    for number, line in enumerate(read_lines(source), 1):
+        if line.strip():
+            yield f"line {number} of {source}: ", line.removesuffix("\n")

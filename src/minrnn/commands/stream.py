@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import tyro
 
 from minrnn.errors import UserError
 
+from ._lines import read_lines
 from ._parse import parse
 from ._signals import end_on_sigterm
 
@@ -45,10 +45,12 @@ def main(arguments: Sequence[str]) -> int:
     answers = stream(options.run)
     if options.state and Path(options.state).exists():
         answers.restore(options.state)
+    if options.state:
+        answers.save(options.state)  # so that hours of values are not read for a file that cannot be written
     series = is_of_series(options.run)
     end_on_sigterm()
     try:
-        for number, line in enumerate(sys.stdin, 1):
+        for number, line in enumerate(read_lines("-"), 1):
             try:
                 answer = answers.push(_values(line) if series else line)
             except ValueError as error:

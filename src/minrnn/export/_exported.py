@@ -15,7 +15,7 @@ from minrnn.errors import UserError
 from .. import __version__
 from ..training._files import write_json, writing
 from ._check import Check
-from ._places import MARK
+from ._places import MARK, files_in
 from ._ports import Graph
 from ._source import Arrays, Source
 
@@ -81,4 +81,5 @@ def finish(source: Source, folder: Path, files: dict[str, Path], record: dict[st
     vocabulary = source.vocabulary()
     if vocabulary is not None:
         write_json(folder / "tokenizer.json", vocabulary)
+    record["files"] = files_in(folder)  # those that another export may replace
     write_json(folder / MARK, record)

@@ -94,7 +94,7 @@ class Forecast:
         }
 
     def files(self) -> dict[str, Path]:
-        return {"run.py": beside("forecast.py")}
+        return {"run.py": beside("forecast.py"), "values.py": beside("values.py")}
 
     def vocabulary(self) -> None:
         return None

@@ -117,7 +117,8 @@ class Label:
         return record
 
     def files(self) -> dict[str, Path]:
-        return {"run.py": beside("series_whole.py" if self.estimator.bidirectional else "series.py")}
+        example = beside("series_whole.py" if self.estimator.bidirectional else "series.py")
+        return {"run.py": example, "values.py": beside("values.py")}
 
     def vocabulary(self) -> None:
         return None

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from minrnn.errors import UserError
 
-from ..training._files import writing
+from ..training._files import names_in, read_json, writing
 
 MARK = "model.json"
 
@@ -25,11 +25,13 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
 
     Raises UserError where `out` holds something that is not to be lost, or cannot be written.
     """
-    found = _contents(out)
-    if found and MARK not in found:
-        raise UserError(f"--out {out} holds other files; give a new or an empty folder")
+    found, given, out = names_in(out), out, out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise UserError(f"--out {given} is the folder that you are in, or around it; give another")
+    if found and (foreign := _foreign(out, found)):
+        raise UserError(f"--out {given} holds other files, {foreign} first; give a new or an empty folder")
     if found and not overwrite:
-        raise UserError(f"--out {out} holds an export already: give another --out, or --overwrite it")
+        raise UserError(f"--out {given} holds an export already: give another --out, or --overwrite it")
     temporary, old = (out.with_name(f".{out.name}.{kind}") for kind in ("tmp", "old"))
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -49,8 +51,18 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
             shutil.rmtree(leftover, ignore_errors=True)
 
 
-def _contents(out: Path) -> set[str]:
-    if out.exists() and not out.is_dir():
-        raise UserError(f"--out {out} is a file; give a folder")
-    with writing(out):
-        return {entry.name for entry in out.iterdir()} if out.exists() else set()
+def files_in(folder: Path) -> list[str]:
+    """At any depth, by their names from there; but for what Python leaves beside an example that was run."""
+    found = (path.relative_to(folder) for path in folder.rglob("*") if path.is_symlink() or not path.is_dir())
+    return sorted(path.as_posix() for path in found if "__pycache__" not in path.parts)
+
+
+def _foreign(out: Path, found: set[str]) -> str | None:
+    """The first thing that a folder holds and no export wrote."""
+    try:
+        record = read_json(out / MARK)
+    except UserError:
+        record = None
+    if not (isinstance(record, dict) and {"minrnn", "task", "graphs", "files"} <= record.keys()):
+        return min(found)
+    return next((name for name in files_in(out) if name not in [MARK, *record["files"]]), None)

@@ -89,9 +89,8 @@ def to_run(
         context=context,
         steps=1,  # a config has to have some; what happened is in `State`
     )
-    run = RunFolder(Path(folder))
-    run.begin_anew(overwrite)
-    kept.save(run.tokenizer)
-    save_tensors(run.best, {name: one.float() for name, one in model.model.state_dict().items()}, {})
-    save_tensors(run.last, {}, dataclasses.asdict(State(finished=True)))  # that there is nothing to go on with
-    Settings(config, V, text_sha256="").save(run)
+    with RunFolder(Path(folder)).anew(overwrite) as run:
+        kept.save(run.tokenizer)
+        save_tensors(run.best, {name: one.float() for name, one in model.model.state_dict().items()}, {})
+        save_tensors(run.last, {}, dataclasses.asdict(State(finished=True)))  # that there is nothing to go on with
+        Settings(config, V, text_sha256="").save(run)

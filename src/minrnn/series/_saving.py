@@ -64,19 +64,18 @@ def save_estimator(
         (1,)
     """
     estimator._check_is_fitted()
-    run = RunFolder(Path(folder))
-    run.begin_anew(overwrite)
-    save_weights(run.best, estimator.network_)
-    write_json(
-        run.config,
-        {
-            **header(),
-            "task": task_of(estimator),
-            "parameters": _parameters(estimator),
-            "learned": _learned(estimator),
-            "data": data or {},
-        },
-    )
+    with RunFolder(Path(folder)).anew(overwrite) as run:
+        save_weights(run.best, estimator.network_)
+        write_json(
+            run.config,
+            {
+                **header(),
+                "task": task_of(estimator),
+                "parameters": _parameters(estimator),
+                "learned": _learned(estimator),
+                "data": data or {},
+            },
+        )
 
 
 def load_estimator(folder: str | os.PathLike[str]) -> Estimator:

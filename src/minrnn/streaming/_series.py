@@ -12,6 +12,9 @@ from minrnn.errors import UserError
 from ..series import MinRNNClassifier, MinRNNForecaster, MinRNNRegressor
 from ..series._network import SeriesState
 
+LARGEST = 1e15
+"""Deviations from the mean: sums of many squares of it are far from where float32 ends, in which norms compute."""
+
 
 class Label(NamedTuple):
     """What is said of a series so far."""
@@ -63,6 +66,7 @@ class LabelReader:
         if channel is not None and self.state.network.steps.item():
             before[channel] = self.state.time.item()
         x, _ = self.estimator._scaled([np.stack([before, new], axis=1)])  # (1, 2, C)
+        _check_size(new, x.numpy())
         y, network = self.estimator.network_.step(x[:, 1:], self.state.network)
         self.state = LabelState(network, self.state.time if channel is None else torch.tensor(new[channel]))
         if isinstance(self.estimator, MinRNNRegressor):
@@ -98,7 +102,9 @@ class ForecastReader:
     @torch.inference_mode()
     def push(self, value: Sequence[float]) -> Forecast:
         scale = self.estimator.scales_.series
-        new = torch.from_numpy(_checked(value, len(scale.mean)))  # (C,)
+        given = _checked(value, len(scale.mean))
+        _check_size(given, scale.scaled(given[:, None]))
+        new = torch.from_numpy(given)  # (C,)
         known = torch.cat([self.state.known[:, 1:], ~new.isnan()[:, None]], dim=1)
         values = torch.cat([self.state.values[:, 1:], new.nan_to_num(0.0)[:, None]], dim=1)
         score = None
@@ -122,5 +128,18 @@ def _checked(value: Sequence[float], channels: int) -> np.ndarray:
     if len(found) != channels:
         raise ValueError(f"there are {len(found)} values; expected {channels}, one for each channel")
     if np.isinf(found).any():
-        raise ValueError(f"the values are {found.tolist()}; expected finite numbers, NaN where one is missing")
+        raise _out_of_range(found)
     return found
+
+
+def _check_size(found: np.ndarray, scaled: np.ndarray) -> None:
+    """Raise ValueError for values from which a state would not recover."""
+    if (np.abs(scaled) > LARGEST).any():  # NaN is not
+        raise _out_of_range(found)
+
+
+def _out_of_range(found: np.ndarray) -> ValueError:
+    return ValueError(
+        f"the values are {found.tolist()}; expected finite numbers, at most {LARGEST:g} deviations from the mean that "
+        "was learned, NaN where one is missing"
+    )

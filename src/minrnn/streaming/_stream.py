@@ -6,7 +6,8 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from minrnn.errors import UserError
 
-from ..training._folder import is_of_series
+from ..training._files import file_digest
+from ..training._folder import RunFolder, is_of_series
 from ..training._state_file import load_tree, save_tree
 
 Value = TypeVar("Value", contravariant=True)
@@ -29,8 +30,8 @@ class Reader(Protocol[Value, Answer]):
 class Stream(Generic[Value, Answer]):
     """Takes one value at a time and answers at once (see `stream`)."""
 
-    def __init__(self, folder: Path, reader: Reader[Value, Answer]) -> None:
-        self.folder, self._reader = folder, reader
+    def __init__(self, folder: Path, reader: Reader[Value, Answer], digest: str = "") -> None:
+        self.folder, self._reader, self._digest = folder, reader, digest
         self.reset()
 
     def push(self, value: Value) -> Answer:
@@ -42,12 +43,12 @@ class Stream(Generic[Value, Answer]):
         self._reader.state = self._reader.initial()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Keep the state in a file (safetensors). Raises UserError where it cannot be written."""
-        save_tree(path, self._reader.state, self.folder)
+        """Keep the state in a file (safetensors). Raises UserError where that cannot be."""
+        save_tree(path, self._reader.state, self._digest)
 
     def restore(self, path: str | os.PathLike[str]) -> Stream[Value, Answer]:
         """Go on from a state that `save` wrote. Raises UserError for a missing, damaged or foreign file."""
-        self._reader.state = load_tree(path, self._reader.initial(), self.folder)
+        self._reader.state = load_tree(path, self._reader.initial(), self._digest)
         return self
 
 
@@ -77,7 +78,8 @@ def stream(run: str | os.PathLike[str]) -> Stream[Any, Any]:
         from ..training import load_run
         from ._text import TextReader
 
-        return Stream(folder, TextReader(load_run(folder)))
+        loaded = load_run(folder)
+        return Stream(folder, TextReader(loaded), loaded.digest)
     try:
         from ..series import MinRNNForecaster, load_estimator
     except ImportError as error:
@@ -85,6 +87,5 @@ def stream(run: str | os.PathLike[str]) -> Stream[Any, Any]:
     from ._series import ForecastReader, LabelReader
 
     estimator = load_estimator(folder)
-    if isinstance(estimator, MinRNNForecaster):
-        return Stream(folder, ForecastReader(estimator))
-    return Stream(folder, LabelReader(estimator))
+    reader = ForecastReader(estimator) if isinstance(estimator, MinRNNForecaster) else LabelReader(estimator)
+    return Stream(folder, reader, file_digest(RunFolder(folder).best))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from minrnn.data import Tokenizer, build_tokenizer, load_text
+from minrnn.data._huggingface import PREFIX
+from minrnn.data._text import NAMED
 from minrnn.errors import UserError
 
 from ._config import TrainConfig
@@ -23,6 +26,13 @@ class Corpus:
     held_out: NDArray[np.integer]
     held_out_characters: int
     sha256: str
+
+
+def lasting(source: str) -> str:
+    """A source of text as it is named from any folder. A known name stays: `load_text` prefers it to a file."""
+    if source in NAMED or source.startswith(PREFIX) or not os.path.exists(source):
+        return source
+    return os.path.abspath(source)
 
 
 def load_corpus(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Corpus:

@@ -31,8 +31,16 @@ def writing(path: Path) -> Iterator[None]:
         reason = "the disk is full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
         raise UserError(
             f"cannot write {path}: {reason}; nothing that was there is damaged; make room or give another folder, "
-            "then run the command again (minrnn train --resume for a run that has begun)"
+            "then run the command again"
         ) from error
+
+
+def names_in(out: Path) -> set[str]:
+    """What a folder holds that is to be written to, or made. Raises UserError for a file."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is a file; give a folder")
+    with writing(out):
+        return {entry.name for entry in out.iterdir()} if out.exists() else set()
 
 
 @contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
-from contextlib import suppress
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 from minrnn.errors import UserError
 
 from ._config import TrainConfig
-from ._files import read_json, write_json, writing
+from ._files import _flush, names_in, read_json, write_json, write_text, writing
 
 FORMAT = 1
 
@@ -46,6 +49,11 @@ class RunFolder:
     def curve(self) -> Path:
         return self.path / "loss.png"
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """All of them. What makes the folder a run comes first, then what makes it one that can be resumed."""
+        return self.config, self.last, self.best, self.metrics, self.curve, self.tokenizer
+
     def claim(self, settings: Settings, overwrite: bool) -> bool:
         """Save `settings` here, so that the run can be resumed from now on; True where that was done.
 
@@ -64,10 +72,8 @@ class RunFolder:
 
         Raises UserError for one that may not, and for anything else.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out {self.path} is a file; give a folder")
-        found = {entry.name for entry in self.path.iterdir()} if self.path.exists() else set()
-        if self.config.name in found:
+        found = names_in(self.path)
+        if is_run(self.path):
             if not overwrite:
                 raise UserError(
                     f"{self.path} holds a run already: go on with it (minrnn train --resume {self.path}), "
@@ -84,20 +90,69 @@ class RunFolder:
         with suppress(OSError):  # not empty
             self.path.rmdir()
 
-    def begin_anew(self, overwrite: bool) -> None:
-        """Make room for a run that is written at once, its config.json last: a folder without it is no run, so nothing
-        reads one half replaced. Raises UserError as `is_free`.
-        """
-        self.is_free(overwrite)
-        with writing(self.path):
-            self.path.mkdir(parents=True, exist_ok=True)
-        self.config.unlink(missing_ok=True)
-        self.clear()
-
     def clear(self) -> None:
         """Remove what an earlier run left, but for its config.json; first what makes it one that can be resumed."""
-        for file in (self.last, self.best, self.metrics, self.curve, self.tokenizer):
+        for file in self.files[1:]:
             file.unlink(missing_ok=True)
+
+    def try_writing(self, overwrite: bool) -> None:
+        """Raise UserError where `anew` would, before hours of learning; nothing is left of the trial."""
+        self.is_free(overwrite)
+        with self._rooms() as (new, _):
+            write_text(new.config, "")
+
+    @contextmanager
+    def anew(self, overwrite: bool) -> Iterator[RunFolder]:
+        """A folder to write a whole run to, whose files take the place of those of an earlier run here in the end.
+
+        After an error the earlier run is what it was. Raises UserError as `is_free`, and for what cannot be written.
+        """
+        self.is_free(overwrite)
+        with self._rooms() as (new, old):
+            yield new
+            with writing(self.path):
+                self._move_to(old)  # all that is old goes before anything new comes, so that nobody reads a mixture
+                try:
+                    new._move_to(self)
+                except BaseException:
+                    old._move_to(self)
+                    raise
+                _flush(self.path)
+            shutil.rmtree(old.path, ignore_errors=True)
+
+    def _move_to(self, other: RunFolder) -> None:
+        """All files or, after an error, none."""
+        moved: list[Path] = []
+        try:
+            for file in self.files:
+                if file.exists():
+                    os.replace(file, other.path / file.name)
+                    moved.append(file)
+        except BaseException:
+            for file in moved:
+                os.replace(other.path / file.name, file)
+            raise
+
+    @contextmanager
+    def _rooms(self) -> Iterator[tuple[RunFolder, RunFolder]]:
+        """Two folders inside this one, for what is new and for what is old, which go when they are empty or not needed;
+        and with them this one, where it was made for them.
+        """
+        new, old = RunFolder(self.path / ".new.tmp"), RunFolder(self.path / ".old.tmp")
+        made = not self.path.exists()
+        try:
+            with writing(self.path):
+                for room in (new, old):
+                    shutil.rmtree(room.path, ignore_errors=True)  # of a process that was killed
+                    room.path.mkdir(parents=True)
+            yield new, old
+        finally:
+            shutil.rmtree(new.path, ignore_errors=True)
+            with suppress(OSError):  # not empty
+                old.path.rmdir()
+            if made:
+                with suppress(OSError):
+                    self.path.rmdir()
 
 
 @dataclass(frozen=True)
@@ -157,6 +212,15 @@ def read_config(run: RunFolder) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise unfit_config(run, f"its format is not {FORMAT}")
     return record
+
+
+def is_run(folder: Path) -> bool:
+    """Whether this is a run folder. Others have a config.json, too."""
+    try:
+        record = read_json(RunFolder(folder).config)
+    except UserError:
+        return False
+    return isinstance(record, dict) and {"format", "minrnn"} <= record.keys()
 
 
 def is_of_series(folder: str) -> bool:

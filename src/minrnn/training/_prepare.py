@@ -37,7 +37,12 @@ def prepare(run: RunFolder, settings: Settings, state: State | None, group: Grou
     show.say(f"reading {config.data}")
     tokenizer, weights = None, None
     if state is None and settings.init:
-        if file_digest(RunFolder(Path(settings.init)).best) != settings.init_sha256:
+        weights_begun = RunFolder(Path(settings.init)).best
+        if not weights_begun.is_file():
+            raise UserError(
+                f"{weights_begun} is gone, which {run.path} begins with; put the run back, or start a new one"
+            )
+        if file_digest(weights_begun) != settings.init_sha256:
             raise UserError(f"the run {settings.init} has changed since {run.path} began with it; start a new run")
         begun = load_run(settings.init)
         tokenizer, weights = begun.tokenizer, begun.model.state_dict()

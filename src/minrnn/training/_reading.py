@@ -122,11 +122,11 @@ def save_state(path: str | os.PathLike[str], state: TextState, run: Run) -> None
 
     Raises UserError where the file cannot be written.
     """
-    save_tree(path, (state.state, state.logits), run.folder)
+    save_tree(path, (state.state, state.logits), run.digest)
 
 
 def load_state(path: str | os.PathLike[str], run: Run) -> TextState:
     """The state in a file. Raises UserError where it is missing, damaged, or of another run."""
     weight = run.model.head.weight
     like = (run.model.initial_state(1), weight.new_zeros(1, len(weight)))
-    return TextState(*load_tree(path, like, run.folder))
+    return TextState(*load_tree(path, like, run.digest))

@@ -16,6 +16,7 @@ from minrnn.models import LanguageModel, LanguageModelConfig
 
 from ._checkpoint import read_weights
 from ._config import TrainConfig
+from ._files import file_digest
 from ._folder import RunFolder, Settings
 from ._precision import resolve_precision
 
@@ -67,6 +68,8 @@ class Run:
     config: TrainConfig
     model: LanguageModel
     tokenizer: Tokenizer
+    digest: str = ""
+    """Of the file of the weights when they were read, which another run may have replaced since."""
 
 
 def load_run(
@@ -90,8 +93,8 @@ def load_run(
     if settings.vocabulary_size is None or not run.best.is_file():
         raise UserError(f"{run.path} has no model.safetensors yet: go on with minrnn train --resume {run.path}")
     tokenizer = load_run_tokenizer(run, settings.vocabulary_size)
-    weights = read_best(run, settings.config, settings.vocabulary_size)
+    digest, weights = file_digest(run.best), read_best(run, settings.config, settings.vocabulary_size)
     model = build_model(settings.config, settings.vocabulary_size)
     model.load_state_dict(weights)
     dtype = getattr(torch, resolve_precision(precision, torch.device(device)))
-    return Run(run.path, settings.config, model.to(device, dtype).eval(), tokenizer)
+    return Run(run.path, settings.config, model.to(device, dtype).eval(), tokenizer, digest)

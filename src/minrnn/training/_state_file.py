@@ -12,20 +12,24 @@ from torch.utils._pytree import tree_flatten, tree_unflatten
 from minrnn.errors import UserError
 
 from ._checkpoint import load_tensors, save_tensors
-from ._files import file_digest
-from ._folder import RunFolder
 
 
-def save_tree(path: str | os.PathLike[str], tree: Any, folder: Path) -> None:
-    """Keep the tensors of a `tree`, all finite, beside the name of the run's weights. Raises UserError."""
-    save_tensors(Path(path), _named(tree_flatten(tree)[0]), {"run": file_digest(RunFolder(folder).best)})
+def save_tree(path: str | os.PathLike[str], tree: Any, digest: str) -> None:
+    """Keep the tensors of a `tree` beside the digest of the weights that made it.
+
+    Raises UserError where the file cannot be written, and where a tensor is not finite, which `load_tree` refuses.
+    """
+    tensors = _named(tree_flatten(tree)[0])
+    if not all(one.isfinite().all() for one in tensors.values()):
+        raise UserError(f"the state has values that are not finite and was not saved; {path} is as it was")
+    save_tensors(Path(path), tensors, {"run": digest})
 
 
-def load_tree(path: str | os.PathLike[str], like: Any, folder: Path) -> Any:
+def load_tree(path: str | os.PathLike[str], like: Any, digest: str) -> Any:
     """A tree as `like`, which a size of 0 leaves open. Raises UserError for a missing, damaged or foreign file."""
     leaves, form = tree_flatten(like)
     tensors, facts = load_tensors(Path(path), _named(leaves), "the run")
-    if facts.get("run") != file_digest(RunFolder(folder).best):
+    if facts.get("run") != digest:
         raise UserError(f"{path} is the state of another run, or from before this one went on; make it anew")
     return tree_unflatten(
         [tensors[str(at)].to(leaf) if isinstance(leaf, Tensor) else leaf for at, leaf in enumerate(leaves)], form

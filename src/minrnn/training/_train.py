@@ -47,9 +47,10 @@ def train(
     Sets the seed of torch's random numbers at each step. Raises UserError for settings, a text or a folder that do not
     work; what the folder held before is then untouched.
     """
+    from ._corpus import lasting
+
     run = RunFolder(Path(config.out))
-    if os.path.exists(config.data):  # so that the run can be resumed from any folder
-        config = dataclasses.replace(config, data=os.path.abspath(config.data))
+    config = dataclasses.replace(config, data=lasting(config.data))  # so that the run can be resumed from any folder
     settings = begun_with(config, os.fspath(init)) if init else Settings(config)
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     claimed = alone and run.claim(settings, overwrite)

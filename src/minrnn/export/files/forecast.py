@@ -5,24 +5,23 @@ model reads such things, is taken as its mean here. Needs numpy and onnxruntime 
 """
 
 import json
-import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from values import read  # type: ignore[import-not-found]
 
-values = np.atleast_2d(np.genfromtxt(sys.argv[1], delimiter=","))  # (T, C)
-os.chdir(os.path.dirname(os.path.abspath(__file__)))
-with open("model.json", encoding="utf-8") as file:
-    model = json.load(file)
-values = values.reshape(-1, model["channels"]["count"])
+HERE = Path(__file__).parent
+model = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
+values = read(sys.argv[1:], model["channels"]["count"])  # (T, C)
 past = np.full((1, values.shape[1], model["context"]), np.nan)  # a series that is shorter has NaN before it
 newest = values[-model["context"] :].T
 past[0, :, past.shape[2] - newest.shape[1] :] = newest
 inputs = {"past": past}
 for known in model["graphs"]["sequence"]["inputs"][1:]:
     inputs[known["name"]] = np.full([1, *known["shape"][1:]], np.nan)
-(answers,) = onnxruntime.InferenceSession("sequence.onnx").run(None, inputs)  # (1, C, answers, N)
+(answers,) = onnxruntime.InferenceSession(HERE / "sequence.onnx").run(None, inputs)  # (1, C, answers, N)
 print("channel", "step", *(name.replace(" ", "_") for name in model["answers"]))
 for channel, of_channel in enumerate(answers[0]):
     for ahead, row in enumerate(of_channel.T, 1):

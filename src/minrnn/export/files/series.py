@@ -5,12 +5,11 @@ A row of the file is a step, with a value for each channel; an empty one is miss
 
 import sys
 
-import numpy as np
 from step import Step  # type: ignore[import-not-found]
+from values import read  # type: ignore[import-not-found]
 
 step = Step()
-values = np.atleast_2d(np.genfromtxt(sys.argv[1], delimiter=","))  # (T, C)
-for row in values.reshape(-1, step.model["channels"]["count"]):
+for row in read(sys.argv[1:], step.model["channels"]["count"]):  # (T, C)
     found = step(values=row[None])
     if "classes" in step.model:
         chances = found["probabilities"][0]

@@ -4,18 +4,17 @@ A row of the file is a step, with a value for each channel; an empty one is miss
 """
 
 import json
-import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from values import read  # type: ignore[import-not-found]
 
-values = np.atleast_2d(np.genfromtxt(sys.argv[1], delimiter=","))  # (T, C)
-os.chdir(os.path.dirname(os.path.abspath(__file__)))
-with open("model.json", encoding="utf-8") as file:
-    model = json.load(file)
-values = values.reshape(1, -1, model["channels"]["count"])
-sequence = onnxruntime.InferenceSession("sequence.onnx")
+HERE = Path(__file__).parent
+model = json.loads((HERE / "model.json").read_text(encoding="utf-8"))
+values = read(sys.argv[1:], model["channels"]["count"])[None]  # (1, T, C)
+sequence = onnxruntime.InferenceSession(HERE / "sequence.onnx")
 (answers,) = sequence.run(None, {"values": values, "lengths": np.array([values.shape[1]])})
 if "classes" in model:
     chances = answers[0]
