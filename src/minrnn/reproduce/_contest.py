@@ -104,7 +104,7 @@ class Contest(Experiment):
             Cell(one.name, SEED_OF_TUNING, trial.setting(of), one.fit(fit, trial).to_json())
             for of, fit in ({} if scale == "smoke" else self.trials()).items()
             for one in self.contestants(scale)
-            if not one.family
+            if not one.family and (not of or self.seeds(one, of))
             for trial in grid(one.pattern)
         ]
 

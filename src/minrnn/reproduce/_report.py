@@ -111,7 +111,8 @@ def _tuning(experiment: Contest, folder: Folder, recorded: bool) -> Iterator[str
         tuned, _ = folder.read(cells)
         families = [one for one in experiment.contestants("cpu") if not one.family]
         for setting in experiment.trials():
-            taken = "; ".join(f"{one.name} {experiment.chosen(one, setting, tuned)}" for one in families)
+            here = [one for one in families if not setting or experiment.seeds(one, setting)]
+            taken = "; ".join(f"{one.name} {experiment.chosen(one, setting, tuned)}" for one in here)
             chosen += f" Chosen{f' for {setting}' if setting else ''}: {taken}."
     yield (
         f"**Tuning.** Four trials for each family of models (seed {SEED_OF_TUNING}, a short setting) choose the "
