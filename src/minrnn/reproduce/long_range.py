@@ -2,11 +2,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
+from . import _picture
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import NEVER, Fit
 from ._judging import answer, mean, percent, solved, spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 TRAINED = "trained length"
 LONGER = (1_000, 4_000, 10_000)
@@ -15,7 +20,6 @@ ADDING, COPY, DIGITS = "adding", "copy memory", "digits"
 
 class LongRange(Contest):
     name = "long-range"
-    pictured = TRAINED
     claim = (
         "minGRU and minLSTM learn dependences over hundreds of steps, and keep them at many times that length (the "
         "paper's title; 'long-horizon problems' of readers)."
@@ -110,3 +114,19 @@ class LongRange(Contest):
             Control("gru solves adding at the trained length", percent(gru), solved(gru)),
             Control("attention over 16 steps does not", percent(blind), not solved(blind)),
         )
+
+    def draw(self, results: Results, figure: Figure) -> None:
+        figure.set_size_inches(12, 4.2)
+        longer, *panels = figure.subplots(1, 3, gridspec_kw={"width_ratios": (5, 3, 3)})
+        labels = list(results.of("mingru", ADDING)[0]["scores"])
+        trained = next(iter(results)).cell.options["setting"]["length"]
+        lengths = [trained if label == TRAINED else int(label.split()[1].replace(",", "")) for label in labels]
+        models = [model for of, model in results.pairs() if of == ADDING]
+        scores = {model: [results.scores(model, ADDING, at=label) for label in labels] for model in models}
+        _picture.lines(longer, scores, lengths, f"length; trained at {trained}", "accuracy, adding", log="x")
+        longer.set_xticks(lengths, [f"{length:,}" for length in lengths])
+        for axes, task in zip(panels, (COPY, DIGITS), strict=True):
+            models = [model for of, model in results.pairs() if of == task]
+            _picture.dots(axes, {model: results.scores(model, task, at=TRAINED) for model in models}, "accuracy")
+            axes.set_xlim(-0.03, 1.03)
+            axes.set_title(task, fontsize=9)
