@@ -20,16 +20,19 @@ def forward_mode() -> bool:
     return forward_ad._current_level >= 0
 
 
-def differentiated(*upstream: Tensor) -> bool:
-    """Whether a backward pass has to be torch operations, because it is differentiated itself, in either mode, or
-    mapped over many upstream gradients (`is_grads_batched`).
-    """
-    return torch.is_grad_enabled() or forward_mode() or any(map(mapped, upstream))
-
-
 def mapped(x: Tensor) -> bool:
     """Whether x stands for many tensors, as upstream gradients do with `is_grads_batched`: kernels would see one."""
     return torch._C._functorch.is_legacy_batchedtensor(x)
+
+
+def beyond_kernels(*upstream: Tensor) -> bool:
+    """Whether gradients have tangents, or stand for many: no `autograd.Function` of kernels carries either."""
+    return forward_mode() or any(map(mapped, upstream))
+
+
+def differentiated(*upstream: Tensor) -> bool:
+    """Whether a backward pass has to be torch operations: it is differentiated itself, in either mode, or mapped."""
+    return torch.is_grad_enabled() or beyond_kernels(*upstream)
 
 
 def nothing_to_record() -> bool:

@@ -344,8 +344,10 @@ def test_tangents_and_many_upstream_gradients(name: str) -> None:
     (mapped,) = torch.autograd.grad(y, x, torch.stack([u, du]), is_grads_batched=True, retain_graph=True)
     close(mapped, torch.stack(expected))
     with forward_ad.dual_level():
-        (dx,) = torch.autograd.grad(y, x, forward_ad.make_dual(u, du), retain_graph=True)
-        close(forward_ad.unpack_dual(dx).tangent, expected[1])
+        for create_graph in (False, True):
+            dual = forward_ad.make_dual(u, du)
+            (dx,) = torch.autograd.grad(y, x, dual, retain_graph=True, create_graph=create_graph)
+            close(forward_ad.unpack_dual(dx).tangent, expected[1])
         y_tangent = forward_ad.unpack_dual(block(forward_ad.make_dual(x.detach(), v))[0]).tangent
     close((y_tangent * u).sum(), (expected[0] * v).sum())
 

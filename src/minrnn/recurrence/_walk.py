@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .._autograd import differentiated, forward_mode, mapped, nothing_to_record, vjp
+from .._autograd import beyond_kernels, forward_mode, mapped, nothing_to_record, vjp
 from . import _backend
 from ._definitions import RECURRENCES, definition, single_step
 from ._layout import Spans, empty_rows, existing, pack, size, unpack
@@ -140,8 +140,7 @@ class _Walk(torch.autograd.Function):
     def backward(ctx: Any, dh: Tensor, dh_last: Tensor) -> tuple[Tensor | None, ...]:
         saved = ctx.saved_tensors  # once: checkpointing forbids a second look
         h0 = saved[1]
-        composed = not torch.is_grad_enabled() and differentiated(dh, dh_last)
-        backward = _differentiable_backward if composed else _WalkBackward.apply
+        backward = _differentiable_backward if beyond_kernels(dh, dh_last) else _WalkBackward.apply
         arguments = (*saved, dh, dh_last, ctx.name, ctx.reverse, ctx.chosen)
         dx, dh0 = backward(*arguments)
         return dx, None if h0 is None else dh0.to(h0.dtype), *[None] * 6
