@@ -55,21 +55,23 @@ def main(arguments: Sequence[str]) -> int:
 
     from minrnn.data import load_text
     from minrnn.training import evaluate, load_run
-    from minrnn.training._corpus import lasting, load_corpus, predicted_characters
+    from minrnn.training._corpus import digest, lasting, predicted_characters
     from minrnn.training._folder import RunFolder, Settings
     from minrnn.training._progress import display
 
     run = load_run(options.run)
-    learned_from = Settings.load(RunFolder(run.folder)).text_sha256  # "" for a run that does not say
-    same = options.split != "all" and lasting(options.data) in ("", run.config.data)
-    if learned_from and same and load_corpus(run.config, run.tokenizer).sha256 != learned_from:
-        raise UserError(
-            f"{run.config.data} has changed since {options.run} was trained on it, so that what was held out is not "
-            "known; put the original back, or measure on all of it (--split all)"
-        )
     text = load_text(options.data or run.config.data, tokens=run.config.tokens)
     part = {"val": text.held_out, "train": text.train, "all": text.text}[options.split]
     ids = run.tokenizer.encode(part)
+    learned_from = Settings.load(RunFolder(run.folder)).text_sha256  # "" for a run that does not say
+    if learned_from and options.split != "all" and lasting(options.data) in ("", run.config.data):
+        train = ids if options.split == "train" else run.tokenizer.encode(text.train)
+        held_out = ids if options.split == "val" else run.tokenizer.encode(text.held_out)
+        if digest(train, held_out) != learned_from:
+            raise UserError(
+                f"{run.config.data} has changed since {options.run} was trained on it, so that what was held out is "
+                "not known; put the original back, or measure on all of it (--split all)"
+            )
     show = display()
     try:
         result = evaluate(

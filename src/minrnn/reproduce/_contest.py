@@ -156,13 +156,13 @@ class Contest(Experiment):
     def draw(self, results: Results, figure: Figure) -> None:
         settings, models = results.settings(), results.models()
         columns = min(4, len(settings))
-        grid = figure.subplots(-(-len(settings) // columns), columns, squeeze=False, sharey=True).flatten()
-        figure.set_size_inches(2.5 + 2.5 * max(columns, 3), 1 + (1 + 0.22 * len(models)) * (len(grid) // columns))
-        for axes, setting in zip(grid, settings, strict=False):
-            here = {model for of, model in results.pairs() if of == setting}
+        panels = figure.subplots(-(-len(settings) // columns), columns, squeeze=False, sharey=True).flatten()
+        figure.set_size_inches(2.5 + 2.5 * max(columns, 3), 1 + (1 + 0.22 * len(models)) * (len(panels) // columns))
+        for axes, setting in zip(panels, settings, strict=False):
+            here = results.models(setting)
             groups = {model: self.pictured_scores(results, model, setting) if model in here else [] for model in models}
             _picture.dots(axes, groups, f"accuracy, {self.pictured}")
             axes.set_xlim(-0.03, 1.03)
             axes.set_title(setting, fontsize=9)
-        for axes in grid[len(settings) :]:
+        for axes in panels[len(settings) :]:
             axes.set_visible(False)

@@ -111,9 +111,9 @@ class Results:
         """Each once, in the order in which they ran."""
         return list(dict.fromkeys(one.cell.setting for one in self._done))
 
-    def models(self) -> list[str]:
-        """Each once, in the order in which they ran."""
-        return list(dict.fromkeys(one.cell.model for one in self._done))
+    def models(self, setting: str | None = None) -> list[str]:
+        """Each once, in the order in which they ran; all, or those that ran in a setting."""
+        return list(dict.fromkeys(model for of, model in self.pairs() if setting in (None, of)))
 
     def pairs(self) -> list[tuple[str, str]]:
         """Settings with the models that ran in them, in the order in which they ran."""

@@ -93,9 +93,11 @@ class Energy(Contest):
         return result
 
     def judge(self, results: Results) -> Verdict:
+        from .shakespeare import reached
+
         ends = {one.cell.model: one.result["losses"]["held out"] for one in results}
         worst = max(ends.values())
-        training = {one.cell.model: _to(one.result, worst) for one in results}
+        training = {one.cell.model: reached(one.result, worst, "processor_seconds") for one in results}
         generating = {one.cell.model: one.result["generating"]["processor_seconds"] / GENERATED for one in results}
         others = ("gru", "lstm", "mamba", "attention")
         cheaper = [all(costs["mingru"] < costs[other] for other in others) for costs in (training, generating)]
@@ -154,13 +156,6 @@ class Energy(Contest):
         for axes in (left, right):
             axes.invert_yaxis()
             axes.grid(axis="x", alpha=0.3)
-
-
-def _to(result: Any, loss: float) -> float:
-    """Processor seconds of training to a held-out loss."""
-    from .shakespeare import reached
-
-    return reached(result, loss, "processor_seconds")
 
 
 def _joules(counters: Sequence[Path]) -> float | None:

@@ -132,12 +132,11 @@ class Gates(Contest):
 
     def draw(self, results: Results, figure: Figure) -> None:
         for axes, task in zip(figure.subplots(1, 2), (COPY, TEXT), strict=True):
-            models = [model for of, model in results.pairs() if of == task]
+            models = results.models(task)
             sign = 1 if task == COPY else -1
             values = {model: [sign * one for one in _measured(results, model, task)] for model in models}
             _picture.dots(axes, values, "mean accuracy of a run" if task == COPY else "last loss, nats a character")
             axes.set_title(task, fontsize=9)
-        figure.tight_layout()
 
 
 def _seconds(results: Results, model: str, task: str) -> float:

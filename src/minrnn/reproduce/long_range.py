@@ -121,12 +121,12 @@ class LongRange(Contest):
         labels = list(results.of("mingru", ADDING)[0]["scores"])
         trained = next(iter(results)).cell.options["setting"]["length"]
         lengths = [trained if label == TRAINED else int(label.split()[1].replace(",", "")) for label in labels]
-        models = [model for of, model in results.pairs() if of == ADDING]
+        models = results.models(ADDING)
         scores = {model: [results.scores(model, ADDING, at=label) for label in labels] for model in models}
         _picture.lines(longer, scores, lengths, f"length; trained at {trained}", "accuracy, adding", log="x")
         longer.set_xticks(lengths, [f"{length:,}" for length in lengths])
         for axes, task in zip(panels, (COPY, DIGITS), strict=True):
-            models = [model for of, model in results.pairs() if of == task]
-            _picture.dots(axes, {model: results.scores(model, task, at=TRAINED) for model in models}, "accuracy")
+            groups = {model: results.scores(model, task, at=TRAINED) for model in results.models(task)}
+            _picture.dots(axes, groups, "accuracy")
             axes.set_xlim(-0.03, 1.03)
             axes.set_title(task, fontsize=9)

@@ -141,7 +141,7 @@ class Scaling(Contest):
                 label=model,
             )
             for setting in settings:
-                (one, *_) = (one for one in results if (one.cell.model, one.cell.setting) == (model, setting))
+                one = next(one for one in results if (one.cell.model, one.cell.setting) == (model, setting))
                 fit = Fit.from_json(one.cell.options)
                 points = [
                     (compute(replace(fit, steps=point["step"])), point["held_out"][HELD_OUT]["loss"])

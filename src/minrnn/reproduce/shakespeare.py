@@ -171,8 +171,7 @@ class Shakespeare(Contest):
         for panel, (place, setting, x_axis) in enumerate(
             ((axes[0], TEXT, "step"), (axes[1], TEXT, "processor_seconds"), (axes[2], FIFTH, "step"))
         ):
-            models = list(dict.fromkeys(one.cell.model for one in results if one.cell.setting == setting))
-            for index, model in enumerate(models):
+            for index, model in enumerate(results.models(setting)):
                 for seed, one in enumerate(results.of(model, setting)):
                     points = [(point[x_axis], point["held_out"][HELD_OUT]["loss"]) for point in one["curve"]]
                     place.plot(

@@ -100,7 +100,7 @@ class StateTracking(Contest):
         unsolved = {task: [model for model in LINEAR if not solved(scores(model, task))] for task in ("parity", "A5")}
         all_fail = all(len(models) == len(LINEAR) for models in unsolved.values())
         one_fails = any(len(models) == len(LINEAR) for models in unsolved.values())
-        models = list(dict.fromkeys(one.cell.model for one in results if one.cell.setting == "A5"))
+        models = results.models("A5")
         words = "; ".join(
             f"{task} after 256 steps: " + ", ".join(f"{model} {percent(scores(model, task))}" for model in models)
             for task in ("parity", "A5")

@@ -49,8 +49,13 @@ def load_corpus(config: TrainConfig, tokenizer: Tokenizer | None = None) -> Corp
         raise UserError(
             f"the held-out tenth of {config.data} has {len(held_out)} tokens; at least 2 are needed: give more text"
         )
-    digest = hashlib.sha256(train.tobytes() + b"|" + held_out.tobytes()).hexdigest()
-    return Corpus(tokenizer, train, held_out, predicted_characters(tokenizer, text.held_out, held_out), digest)
+    characters = predicted_characters(tokenizer, text.held_out, held_out)
+    return Corpus(tokenizer, train, held_out, characters, digest(train, held_out))
+
+
+def digest(train: NDArray[np.integer], held_out: NDArray[np.integer]) -> str:
+    """By which the ids of a text and where it is parted are known again."""
+    return hashlib.sha256(train.tobytes() + b"|" + held_out.tobytes()).hexdigest()
 
 
 def predicted_characters(tokenizer: Tokenizer, text: str, ids: NDArray[np.integer]) -> int:
