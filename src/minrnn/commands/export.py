@@ -141,13 +141,14 @@ def _held_out_series(run: str) -> Any:
 
     from minrnn.training._files import file_digest
 
+    from ._forecasts import Forecasts
+    from ._labelled import Labelled
     from ._series import of_run
-    from ._series_tasks import Forecasts, _Labelled
 
     estimator, data = of_run(run, "")
     if data.noted.get("sha256") != file_digest(Path(data.noted["data"])):
         return None
-    if isinstance(data, _Labelled):
+    if isinstance(data, Labelled):
         return data.part("val")
     assert isinstance(data, Forecasts)
     K, N = estimator.context_, estimator.horizon
