@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -207,3 +209,74 @@ def test_random_episodes_of_a_robot_are_scored_as_d4rl_scores() -> None:
     assert all(-1 < normalised("hopper", one.score) < 8 for one in episodes)  # 0 is what random actions earn
     again = random_episodes("Hopper-v5", 4)
     assert [one.score for one in again] == [one.score for one in episodes]
+
+
+def test_episodes_are_collected_in_stages_and_a_stop_loses_none_that_is_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import stable_baselines3
+    from stable_baselines3 import PPO
+
+    from minrnn.reproduce import _collect
+    from minrnn.reproduce.tasks.trajectories import file_of, read_episodes
+    from minrnn.training._progress import Silent
+
+    monkeypatch.setattr(stable_baselines3, "PPO", partial(PPO, n_steps=64))
+    monkeypatch.setattr(_collect, "STAGES", 2)
+    monkeypatch.setattr(_collect, "STEPS_A_STAGE", 64)
+    monkeypatch.setattr(_collect, "EPISODES_A_STAGE", 2)
+    learned, began = PPO.learn, []
+
+    def stopped_in_the_second(self: PPO, *arguments: Any, **options: Any) -> PPO:
+        began.append(self.policy.action_net.weight.detach().clone())
+        if len(began) == 2:
+            raise KeyboardInterrupt
+        return learned(self, *arguments, **options)
+
+    monkeypatch.setattr(PPO, "learn", stopped_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        _collect.collect("hopper", tmp_path, Silent())
+    assert file_of("hopper", tmp_path) is None
+    first = read_episodes(tmp_path / "hopper-stage-1.npz")
+
+    _collect.collect("hopper", tmp_path, Silent())
+    assert len(began) == 3 and torch.equal(began[1], began[2]) and not torch.equal(began[0], began[2])
+    assert [file.name for file in tmp_path.iterdir()] == ["hopper.npz"]
+    episodes = read_episodes(tmp_path / "hopper.npz")
+    assert len(episodes) == 4
+    assert [one.score for one in episodes[:2]] == [one.score for one in first]
+    assert all(one.observations.shape[1] == 11 and np.abs(one.actions).max() <= 1 for one in episodes)
+
+
+def test_episodes_of_a_minari_set_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+    import minari
+    from minari.data_collector import EpisodeBuffer
+
+    from minrnn.reproduce import FOLDER
+    from minrnn.reproduce._collect import environment, random_episodes
+    from minrnn.reproduce.tasks.trajectories import read
+
+    episodes = random_episodes("Hopper-v5", 2)
+    buffers = [
+        EpisodeBuffer(
+            observations=np.vstack([one.observations, np.zeros((1, 11))]),  # Minari keeps the last one, too
+            actions=one.actions,
+            rewards=one.rewards.tolist(),
+            terminations=[False] * len(one.rewards),
+            truncations=[step == len(one.rewards) - 1 for step in range(len(one.rewards))],
+        )
+        for one in episodes
+    ]
+    about = dict.fromkeys(("algorithm_name", "author", "author_email", "code_permalink", "description"), "a test")
+    world = environment("Hopper-v5")
+    minari.create_dataset_from_buffers("hopper/test-v0", buffers, world, world, **about)
+    monkeypatch.setenv(FOLDER, "minari:{body}/test-v0")
+    for one, expected in zip(read("hopper"), episodes, strict=True):
+        np.testing.assert_array_equal(one.observations, expected.observations)
+        np.testing.assert_array_equal(one.actions, expected.actions)
+        np.testing.assert_array_equal(one.rewards, expected.rewards)
+
+    monkeypatch.setenv(FOLDER, "minari:without a version")
+    with pytest.raises(UserError, match="minari:without a version cannot be loaded"):
+        read("walker2d")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -16,6 +16,9 @@ from minrnn.reproduce import FOLDER, load, names
 
 from ._parse import parse
 from ._signals import end_on_sigterm
+
+if TYPE_CHECKING:
+    from minrnn.training._progress import Display
 
 
 @dataclass(frozen=True)
@@ -65,8 +68,6 @@ def main(arguments: Sequence[str]) -> int:
     from minrnn.reproduce._run import run, threads_here
     from minrnn.training._progress import display
 
-    if options.collect:
-        _collect(Path(options.trajectories))
     if options.scale == "paper":
         print(
             (
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str]) -> int:
     end_on_sigterm()  # the workers end too, and what is finished is kept
     show = display()
     try:
+        if options.collect:
+            _collect(options.trajectories, show)
         for experiment in experiments:
             try:
                 verdict = run(experiment, options.scale, Path(options.results), threads_here(), show)
@@ -94,11 +97,15 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _collect(folder: Path) -> None:
+def _collect(place: str, show: Display) -> None:
     from minrnn.reproduce._collect import collect
+    from minrnn.reproduce.tasks.trajectories import MINARI, file_of
 
-    bodies = [body for body in ("hopper", "walker2d") if not (folder / f"{body}.npz").exists()]
-    collect(bodies, folder, lambda text: print(text, file=sys.stderr, flush=True))
+    if place.startswith(MINARI):
+        raise UserError(f"--collect makes files in a folder; --trajectories {place} is none: leave one of them out")
+    for body in ("hopper", "walker2d"):
+        if file_of(body, Path(place)) is None:
+            collect(body, Path(place), show)
 
 
 def _report(options: ReproduceOptions) -> int:

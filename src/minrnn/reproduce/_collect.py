@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from minrnn.errors import UserError
-from minrnn.training._files import replacing
+from minrnn.training._files import writing
+from minrnn.training._progress import Display
 
-from .tasks.trajectories import ENVIRONMENT, Episode, Floats
+from .tasks.trajectories import ENVIRONMENT, Episode, Floats, read_episodes, write_episodes
 
 STAGES = 4
 STEPS_A_STAGE = 100_000
 EPISODES_A_STAGE = 15
 NOISE_EVERY = 50  # steps
+POLICY = "policy."  # before the names of its weights in the file of a stage
 
 
 def environment(name: str) -> Any:
@@ -52,35 +55,48 @@ def random_episodes(name: str, number: int) -> list[Episode]:
     return [episode(world, lambda seen: rng.uniform(-1, 1, world.action_space.shape), seed) for seed in range(number)]
 
 
-def collect(bodies: list[str], folder: Path, say: Callable[[str], None]) -> None:
-    """Write `BODY.npz` for each body: a PPO policy learns in stages, and after each it is recorded with noise whose
-    size is drawn anew every 50 steps.
+def collect(body: str, folder: Path, show: Display) -> None:
+    """Write `BODY.npz`: a PPO policy learns in stages, and after each it is recorded with noise whose size is drawn
+    anew every 50 steps. Each stage is a file of its own until all are done; after a stop the next one follows, from
+    the policy that the last one left.
     """
     try:
         from stable_baselines3 import PPO
     except ImportError:
         raise UserError("--collect needs stable-baselines3; run pip install 'minrnn[rl]'") from None
-    folder.mkdir(parents=True, exist_ok=True)
-    for body in bodies:
-        world = environment(ENVIRONMENT[body])
-        learner = PPO("MlpPolicy", world, seed=0, device="cpu")
-        rng, episodes = np.random.default_rng(0), list[Episode]()
-        for stage in range(STAGES):
-            say(f"{body}: learning, stage {stage + 1} of {STAGES}")
-            learner.learn(STEPS_A_STAGE, reset_num_timesteps=False)
-            for _ in range(EPISODES_A_STAGE):
-                episodes.append(episode(world, _noisy(learner, rng, world.action_space.shape), len(episodes)))
-        ends = np.concatenate([np.arange(len(one.rewards)) == len(one.rewards) - 1 for one in episodes])
-        with replacing(folder / f"{body}.npz") as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                observations=np.vstack([one.observations for one in episodes]),
-                actions=np.vstack([one.actions for one in episodes]),
-                rewards=np.concatenate([one.rewards for one in episodes]),
-                terminals=ends,
-                timeouts=np.zeros_like(ends),
-            )
-        say(f"{body}: {len(episodes)} episodes in {folder / f'{body}.npz'}")
+    world = environment(ENVIRONMENT[body])
+    learner = PPO("MlpPolicy", world, seed=0, device="cpu")
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    stages = [folder / f"{body}-stage-{number}.npz" for number in range(1, STAGES + 1)]
+    for number, stage in enumerate(stages, start=1):
+        if stage.exists():
+            _take_over(learner, stage)
+            continue
+        doing, before = f"{body}: stage {number} of {STAGES}", learner.num_timesteps
+
+        def learning(*_: Any, doing: str = doing, before: int = before) -> bool:
+            show.busy(f"{doing}, {(learner.num_timesteps - before) / STEPS_A_STAGE:.0%} learned")
+            return True
+
+        learner.learn(STEPS_A_STAGE, callback=learning, reset_num_timesteps=False)
+        policy, episodes = _noisy(learner, np.random.default_rng(number), world.action_space.shape), []
+        for seed in range(EPISODES_A_STAGE):
+            show.busy(f"{doing}, {seed} of {EPISODES_A_STAGE} episodes recorded")
+            episodes.append(episode(world, policy, number * EPISODES_A_STAGE + seed))
+        weights = {POLICY + name: weight.numpy() for name, weight in learner.policy.state_dict().items()}
+        write_episodes(stage, episodes, **weights)
+        show.say(f"{doing}: {np.mean([one.score for one in episodes]):.0f} is the mean return")
+    write_episodes(folder / f"{body}.npz", [one for stage in stages for one in read_episodes(stage)])
+    for stage in stages:
+        stage.unlink()
+
+
+def _take_over(learner: Any, stage: Path) -> None:
+    """Go on from the policy that a stage left; the moments of its optimizer begin anew."""
+    with np.load(stage, allow_pickle=False) as file:
+        weights = {name.removeprefix(POLICY): torch.from_numpy(file[name]) for name in file if name.startswith(POLICY)}
+    learner.policy.load_state_dict(weights)
 
 
 def _noisy(learner: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> Callable[[Floats], Floats]:

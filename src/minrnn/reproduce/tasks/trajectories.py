@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from minrnn.errors import UserError
+from minrnn.training._files import replacing
 
 from .. import FOLDER
 from ._task import Batch, Task
@@ -23,6 +25,7 @@ Floats = NDArray[np.float32]
 REFERENCE = {"hopper": (-20.272305, 3234.3), "walker2d": (1.629008, 4592.3), "halfcheetah": (-280.178953, 12135.0)}
 ENVIRONMENT = {"hopper": "Hopper-v5", "walker2d": "Walker2d-v5", "halfcheetah": "HalfCheetah-v5"}
 RETURN_SCALE = 1000.0
+MINARI = "minari:"
 
 
 @dataclass(frozen=True)
@@ -132,25 +135,45 @@ def statistics(task: Trajectories) -> tuple[Floats, Floats]:
 
 @cache
 def read(body: str) -> list[Episode]:
-    """The episodes of a body, from a file of arrays observations, actions, rewards, terminals and timeouts; or from a
-    Minari data set, named `minari:ID` in place of the folder."""
+    """The episodes of a body, from its file in the folder of --trajectories; or from a Minari data set, named
+    `minari:ID` in place of the folder."""
     if body.startswith("random "):
         from .._collect import random_episodes
 
         return random_episodes(ENVIRONMENT[body.removeprefix("random ")], 4)
     place = os.environ.get(FOLDER, "data/trajectories")
-    if place.startswith("minari:"):
-        return _read_minari(place.removeprefix("minari:").format(body=body))
-    for name in (f"{body}.npz", f"rl_{body}_mixed.npz"):
-        path = Path(place) / name
-        if path.is_file():
-            return _read_npz(path)
-    raise UserError(
-        f"there is no {body}.npz in {place}; give the folder with --trajectories, or make the files with --collect"
-    )
+    if place.startswith(MINARI):
+        return _read_minari(place.removeprefix(MINARI).format(body=body))
+    path = file_of(body, Path(place))
+    if path is None:
+        raise UserError(
+            f"there is no {body}.npz in {place}; give the folder with --trajectories, or make the files with --collect"
+        )
+    return read_episodes(path)
 
 
-def _read_npz(path: Path) -> list[Episode]:
+def file_of(body: str, folder: Path) -> Path | None:
+    """The file of a body's episodes, or None where the folder has none."""
+    names = (f"{body}.npz", f"rl_{body}_mixed.npz")
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def write_episodes(path: Path, episodes: Sequence[Episode], **others: Any) -> None:
+    """A file that `read_episodes` reads, with other arrays beside."""
+    ends = np.concatenate([np.arange(len(one.rewards)) == len(one.rewards) - 1 for one in episodes])
+    arrays: dict[str, Any] = {
+        "observations": np.vstack([one.observations for one in episodes]),
+        "actions": np.vstack([one.actions for one in episodes]),
+        "rewards": np.concatenate([one.rewards for one in episodes]),
+        "terminals": ends,
+        "timeouts": np.zeros_like(ends),
+    }
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, **arrays, **others)
+
+
+def read_episodes(path: Path) -> list[Episode]:
+    """The episodes of a file of arrays observations (N, S), actions (N, A), rewards, terminals and timeouts (N,)."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
@@ -172,11 +195,15 @@ def _read_minari(name: str) -> list[Episode]:
         import minari
     except ImportError:
         raise UserError("Minari data sets need the package; run pip install 'minari[hdf5]'") from None
+    try:
+        episodes = minari.load_dataset(name, download=True).iterate_episodes()
+    except Exception as error:  # what is raised depends on where Minari looks: its own, those of files, of the network
+        raise UserError(f"--trajectories {MINARI}{name} cannot be loaded: {error}") from error
     return [
         Episode(
             one.observations[: len(one.rewards)].astype(np.float32),
             one.actions.astype(np.float32),
             one.rewards.astype(np.float32),
         )
-        for one in minari.load_dataset(name, download=True).iterate_episodes()
+        for one in episodes
     ]
