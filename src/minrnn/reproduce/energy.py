@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ class Energy(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=15, paper=15)
+    minutes = ByScale(smoke=1, cpu=25, paper=25)
     rule = (
         "Compared are processor seconds, all threads together. Holds: mingru takes fewer to the loss that the worst "
         "of all ends at than gru, lstm, mamba and attention, and fewer a generated token. In part: one of the two. "
@@ -44,16 +44,15 @@ class Energy(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
-        patterns = {
-            "mingru": "mingru:expansion=2*2",
-            "mingru again": "mingru:expansion=2*2",
-            "minlstm": "minlstm:expansion=2*2",
-            "gru": "gru:expansion=2*2",
-            "lstm": "lstm:expansion=2*2",
-            "mamba": "mamba*2",
-            "attention": "attention*2",
-        }
-        return [Contestant(name, pattern) for name, pattern in patterns.items()]
+        return [
+            Contestant("mingru", "mingru:expansion=2,forget_bias=?*2"),
+            Contestant("mingru again", "mingru:expansion=2,forget_bias=?*2", family="mingru"),
+            Contestant("minlstm", "minlstm:expansion=2,forget_bias=?*2"),
+            Contestant("gru", "gru:expansion=2*2"),
+            Contestant("lstm", "lstm:expansion=2*2"),
+            Contestant("mamba", "mamba*2"),
+            Contestant("attention", "attention*2"),
+        ]
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         from .shakespeare import TEXT, Shakespeare
@@ -63,6 +62,10 @@ class Energy(Contest):
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         return (0,)
+
+    def trials(self) -> Mapping[str, Fit]:
+        fit = self.settings("cpu")[""]
+        return {"": replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)}
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         import torch
