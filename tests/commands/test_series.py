@@ -117,7 +117,11 @@ def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["train", "--task", "classify", "--data", "{}/gaits.csv", "--series", "id", "--out", "{}/a"], "column gait"),
         (["train", "--task", "classify", "--data", "{}/power.csv", "--ignore", "when", "--out", "{}/a"], "no labels"),
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--held-out", "1", "--out", "{}/a"], "--held-out"),
-        (["train", "--task", "forecast", "--data", "{}/power.csv", "--horizon", "900", "--out", "{}/a"], "horizon of"),
+        (["train", "--task", "forecast", "--data", "{}/power.csv", "--horizon", "900", "--out", "{}/a"], "the horizon"),
+        (
+            ["train", "--task", "forecast", "--data", "{}/power.csv", "--held-out", ".001", "--out", "{}/a"],
+            "of them to be forecast",
+        ),
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--mixer", "gro", "--out", "{}/a"], "gro"),
         (
             ["train", "--task", "classify", "--data", "{}/power.csv", "--ignore", "x", "--out", "{}/a"],

@@ -31,6 +31,9 @@ class Forecasts:
         self.summary = f"{source}: {self.data}"
 
     def fit(self, estimator: Any) -> None:
+        if self.noted["held_out"]:
+            for at in range(len(self.data.series)):
+                self._forecast_part(at, "val", estimator)  # what cannot be measured is not learned first
         ends = [self._cut(one) for one in self.data.series]
         known = self.data.known
         estimator.fit_many(
@@ -47,6 +50,18 @@ class Forecasts:
         """Where what is held out of a series begins."""
         return int(one.shape[1] - round(self.noted["held_out"] * one.shape[1]))
 
+    def _forecast_part(self, at: int, split: Split, estimator: Any) -> tuple[int, int]:
+        """First step and end of what is forecast of a series. Raises UserError where that is less than one horizon."""
+        T, cut, N = self.data.series[at].shape[1], self._cut(self.data.series[at]), estimator.horizon
+        first = cut if split == "val" else estimator.context_
+        end = cut if split == "train" else T
+        if end - first < N:
+            raise UserError(
+                f"series {self.data.names[at]} has {T} steps, {end - first} of them to be forecast; expected {N} or "
+                "more, the horizon; give a longer series, a larger --held-out or a shorter --horizon"
+            )
+        return first, end
+
     def figures(self, estimator: Any, split: Split, baselines: Baselines | None = None) -> Figures:
         import numpy as np
 
@@ -57,14 +72,8 @@ class Forecasts:
 
             baselines.busy("ridge regression")
             ridge = Ridge(estimator, [one[:, : baselines.data._cut(one)] for one in baselines.data.data.series])
-        for at, (one, name) in enumerate(zip(self.data.series, self.data.names, strict=True)):
-            T, cut = one.shape[1], self._cut(one)
-            first, end = {"val": (cut, T), "train": (estimator.context_, cut), "all": (estimator.context_, T)}[split]
-            if end - first < N:
-                raise UserError(
-                    f"series {name} has {T} steps, {end - first} of them to be forecast; expected {N} or more, the "
-                    "horizon; give a longer series or a larger --held-out"
-                )
+        for at, one in enumerate(self.data.series):
+            first, end = self._forecast_part(at, split, estimator)
             known = None if self.data.known is None else self.data.known[at][:, :end]
             stride = -(-(end - first - N + 1) // WINDOWS)
             tested.append(estimator.backtest(one[:, :end], known, self._static(at), start=first, stride=stride))
