@@ -108,9 +108,10 @@ class Scaling(Contest):
             f"{setting}: " + ", ".join(f"{model} {loss[model, setting]:.3f}" for model in MODELS)
             for setting in settings
         )
+        lead = ", ".join(f"{loss['attention', one] - loss['mingru', one]:.3f}" for one in settings)
         return Verdict(
             answer(holds=any(map(all, leads.values())), in_part=any(map(any, leads.values()))),
-            f"final loss in nats a byte: {words}",
+            f"final loss in nats a byte: {words}; from size to size mingru leads attention by {lead}",
             Control("the largest ends below the smallest", str(falls), falls),
             Control("a second seed is within the margin", f"{apart:.3f} apart", apart <= MARGIN),
         )
@@ -119,40 +120,52 @@ class Scaling(Contest):
         rows = []
         for one in results:
             loss = one.result["losses"][HELD_OUT]
-            operations = compute(Fit.from_json(one.cell.options))
-            shown = [f"{one.result['parameters']:,}", f"{one.result['steps']:,}", f"{operations:.2e}", f"{loss:.3f}"]
+            fit = Fit.from_json(one.cell.options)
+            shown = [f"{one.result['parameters']:,}", f"{tokens(fit):,}", f"{compute(fit):.2e}", f"{loss:.3f}"]
             rows.append([one.cell.setting, one.cell.model, str(one.cell.seed), *shown])
-        header = ["size", "model", "seed", "parameters", "steps", "training operations", "last loss, nats a byte"]
+        header = ["size", "model", "seed", "parameters", "tokens", "operations", "last loss, nats a byte"]
         return Table(header, rows)
 
     def draw(self, results: Results, figure: Figure) -> None:
+        from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
+
         from . import _picture
 
-        left, right = figure.subplots(1, 2, sharey=True)
+        by_size, by_tokens, by_operations = figure.subplots(1, 3, sharey=True)
         settings = results.settings()
-        for index, model in enumerate(MODELS):
-            colour = _picture.COLOURS[index]
+        for colour, model in zip(_picture.COLOURS, MODELS, strict=False):
             runs = [results.of(model, setting)[0] for setting in settings]
-            left.plot(
-                [one["parameters"] for one in runs],
-                [one["losses"][HELD_OUT] for one in runs],
-                "o-",
-                color=colour,
-                label=model,
-            )
-            for setting in settings:
-                one = next(one for one in results if (one.cell.model, one.cell.setting) == (model, setting))
-                fit = Fit.from_json(one.cell.options)
-                points = [
-                    (compute(replace(fit, steps=point["step"])), point["held_out"][HELD_OUT]["loss"])
-                    for point in one.result["curve"]
-                ]
-                right.plot(*zip(*points, strict=True), ".-", color=colour, linewidth=1, alpha=0.8)
-        left.set(xscale="log", xlabel="parameters", ylabel="held-out loss, nats a byte")
-        right.set(xscale="log", xlabel="training operations")
-        left.legend(fontsize=8)
-        for axes in (left, right):
+            sizes = [one["parameters"] for one in runs]
+            by_size.plot(sizes, [one["losses"][HELD_OUT] for one in runs], "o-", color=colour, label=model)
+            for setting, run in zip(settings, runs, strict=True):
+                fit = next(
+                    Fit.from_json(one.cell.options)
+                    for one in results
+                    if (one.cell.model, one.cell.setting) == (model, setting)
+                )
+                loss = [point["held_out"][HELD_OUT]["loss"] for point in run["curve"]]
+                until = [replace(fit, steps=point["step"]) for point in run["curve"]]
+                for axes, spent in ((by_tokens, tokens), (by_operations, compute)):
+                    axes.plot([spent(one) for one in until], loss, ".-", color=colour, linewidth=1, alpha=0.8)
+        by_size.set_ylabel("held-out loss, nats a byte")
+        by_size.legend(fontsize=8)
+        for axes, label in (
+            (by_size, "parameters"),
+            (by_tokens, "tokens of training"),
+            (by_operations, "operations of training"),
+        ):
+            axes.set(xscale="log", xlabel=label)
+            axes.xaxis.set_minor_formatter(NullFormatter())
             axes.grid(alpha=0.3)
+        for axes in (by_size, by_tokens):
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            axes.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def tokens(fit: Fit) -> int:
+    """Tokens of the training."""
+    context: int = fit.setting["context"]
+    return fit.steps * fit.batch * context
 
 
 def compute(fit: Fit) -> float:
@@ -161,7 +174,7 @@ def compute(fit: Fit) -> float:
     parameters = sum(parameter.numel() for parameter in stack.parameters())
     attending = sum(isinstance(module, AttentionMixer) for module in stack.modules())
     context: int = fit.setting["context"]
-    return fit.steps * fit.batch * context * 6.0 * (parameters + attending * fit.width * context)
+    return tokens(fit) * 6.0 * (parameters + attending * fit.width * context)
 
 
 def _steps(cell: Cell, operations: float) -> int:
