@@ -28,7 +28,7 @@ def test_what_is_finished_is_kept_and_no_process_stays_behind(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     )
     deadline = time.monotonic() + 120
-    while "at most" not in str(process.stderr.readline() if process.stderr else ""):
+    while "cells to run" not in str(process.stderr.readline() if process.stderr else ""):
         assert process.poll() is None and time.monotonic() < deadline
     time.sleep(6)  # the workers have begun
     send(process.pid, number)  # a terminal sends Ctrl-C to all of the group, others send theirs to one process

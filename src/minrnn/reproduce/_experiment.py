@@ -144,7 +144,7 @@ class Experiment(ABC):
     differs: ClassVar[ByScale[str]]
     """What is not as published, at each scale."""
     minutes: ClassVar[ByScale[float]]
-    """Time budget on two cores."""
+    """What all runs take on two cores, about; as measured where they are recorded."""
     rule: ClassVar[str]
     """When the claim holds; with a positive and a negative control."""
     alone: ClassVar[bool] = False

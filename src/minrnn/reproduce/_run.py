@@ -98,7 +98,8 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
     began = time.monotonic()
     finished, failed = 0, []
     states: dict[str, tuple[float, str]] = {}
-    show.say(f"{name}: {len(missing)} of {total} cells to run, at most {folder.experiment.minutes[scale]:g} minutes")
+    all_take = f"about {folder.experiment.minutes[scale]:g} minutes on two cores"
+    show.say(f"{name}: {len(missing)} of {total} cells to run; all together take {all_take}")
     for event in run_cells(folder.experiment, missing, threads):
         if event is None:
             pass

@@ -33,7 +33,7 @@ class ForgetBias(Contest):
         ),
         paper="as published.",
     )
-    minutes = ByScale(smoke=1, cpu=20, paper=10**6)
+    minutes = ByScale(smoke=1, cpu=40, paper=10**6)
     rule = (
         "Speed is the mean accuracy over the evaluations of a run. A bias is faster than 0 where no seeds overlap, in "
         "both sets of three. Holds: bias 1 or 3 is faster in the paper's normalised form and in the un-normalised "

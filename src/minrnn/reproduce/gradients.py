@@ -30,7 +30,7 @@ class Gradients(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=12, paper=12)
+    minutes = ByScale(smoke=1, cpu=35, paper=35)
     rule = (
         "Measured is the norm of the gradient of the last output with respect to the input k steps before, averaged "
         "over "

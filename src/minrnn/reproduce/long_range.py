@@ -39,7 +39,7 @@ class LongRange(Contest):
         ),
         paper="adding at 600, copying at 1,000.",
     )
-    minutes = ByScale(smoke=1, cpu=45, paper=10**4)
+    minutes = ByScale(smoke=1, cpu=80, paper=10**4)
     rule = (
         "Adding is right within 0.04. Holds: mingru and minlstm solve adding at 400 and are at 99 % on 2 of 3 seeds "
         "at 10,000 still. In part: at 400 for both, or at 10,000 for one. Copy memory and digits are shown beside it. "

@@ -40,7 +40,7 @@ class Recall(Contest):
         ),
         paper="vocabulary of 8,192, 12,500 steps of 512 sequences.",
     )
-    minutes = ByScale(smoke=1, cpu=60, paper=10**4)
+    minutes = ByScale(smoke=1, cpu=70, paper=10**4)
     rule = (
         "Holds: mingru and minlstm solve MQAR with 8 pairs in the setting in which attention does. In part: they do "
         "not, but two layers, one of mingru and one of attention, do. Outcomes are shown as seeds that solve; gru, "

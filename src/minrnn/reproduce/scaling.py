@@ -44,7 +44,7 @@ class Scaling(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=75, paper=10**5)
+    minutes = ByScale(smoke=1, cpu=55, paper=10**5)
     rule = (
         "Read as: 'in order of loss at equal compute, a recurrent architecture leads at every size'. Compute is 6 x "
         "tokens x parameters of the layers (arXiv 2001.08361), and for attention 12 x layers x width x context / 2 a "

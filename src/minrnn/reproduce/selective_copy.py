@@ -47,7 +47,7 @@ class SelectiveCopy(Contest):
         ),
         paper="nothing but the learning rate's cosine and norms with a plain scale (about 22 days a run on two cores).",
     )
-    minutes = ByScale(smoke=1, cpu=70, paper=10**6)
+    minutes = ByScale(smoke=1, cpu=200, paper=10**6)
     rule = (
         "Holds: minGRU and minLSTM with 3 layers are solved (99 % on 2 of 3 seeds), and for both the seeds of 1, 2 "
         "and 3 layers do not overlap, in this order. In part: 1 layer is below all seeds of 3 for both. Positive "

@@ -40,7 +40,7 @@ class StateTracking(Contest):
         ),
         paper="width 128, 20,000 steps.",
     )
-    minutes = ByScale(smoke=1, cpu=45, paper=10**4)
+    minutes = ByScale(smoke=1, cpu=35, paper=10**4)
     rule = (
         "Solved is a product that is right after 256 steps, of models trained to length 40. Holds: none of mingru, "
         "minlstm, mamba and attention solves parity or A5. In part: one of them solves one of the two. Positive "
