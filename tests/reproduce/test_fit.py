@@ -195,9 +195,11 @@ def test_a_file_of_trajectories_is_cut_into_its_episodes(tmp_path: Path, monkeyp
     np.savez(tmp_path / "rl_walker2d_mixed.npz", **{**arrays, "rewards": np.full(8, np.nan, dtype=np.float32)})
     with pytest.raises(UserError, match="not finite"):
         trajectories.read("walker2d")
-    (tmp_path / "halfcheetah.npz").write_bytes(b"no archive")
-    with pytest.raises(UserError, match="is no file of trajectories"):
-        trajectories.read("halfcheetah")
+    whole = (tmp_path / "rl_walker2d_mixed.npz").read_bytes()
+    for damaged in (b"no archive", whole[: len(whole) // 2]):
+        (tmp_path / "halfcheetah.npz").write_bytes(damaged)
+        with pytest.raises(UserError, match="is no file of trajectories"):
+            trajectories.read("halfcheetah")
 
 
 def test_random_episodes_of_a_robot_are_scored_as_d4rl_scores() -> None:
@@ -237,7 +239,12 @@ def test_episodes_are_collected_in_stages_and_a_stop_loses_none_that_is_recorded
     with pytest.raises(KeyboardInterrupt):
         _collect.collect("hopper", tmp_path, Silent())
     assert file_of("hopper", tmp_path) is None
-    first = read_episodes(tmp_path / "hopper-stage-1.npz")
+    stage = tmp_path / "hopper-stage-1.npz"
+    first, whole = read_episodes(stage), stage.read_bytes()
+    stage.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="no policy to go on from"):
+        _collect.collect("hopper", tmp_path, Silent())
+    stage.write_bytes(whole)
 
     _collect.collect("hopper", tmp_path, Silent())
     assert len(began) == 3 and torch.equal(began[1], began[2]) and not torch.equal(began[0], began[2])

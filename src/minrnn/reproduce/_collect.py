@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -94,9 +95,14 @@ def collect(body: str, folder: Path, show: Display) -> None:
 
 def _take_over(learner: Any, stage: Path) -> None:
     """Go on from the policy that a stage left; the moments of its optimizer begin anew."""
-    with np.load(stage, allow_pickle=False) as file:
-        weights = {name.removeprefix(POLICY): torch.from_numpy(file[name]) for name in file if name.startswith(POLICY)}
-    learner.policy.load_state_dict(weights)
+    try:
+        with stage.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
+            names = [name for name in file if name.startswith(POLICY)]
+            weights = {name.removeprefix(POLICY): torch.from_numpy(file[name]) for name in names}
+        learner.policy.load_state_dict(weights)
+    except (OSError, ValueError, RuntimeError, BadZipFile) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"{stage} has no policy to go on from: {reason}; remove it to learn its stage anew") from error
 
 
 def _noisy(learner: Any, rng: np.random.Generator, shape: tuple[int, ...]) -> Callable[[Floats], Floats]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -133,15 +134,18 @@ def statistics(task: Trajectories) -> tuple[Floats, Floats]:
     return everything.mean(axis=0), everything.std(axis=0) + 1e-3
 
 
-@cache
 def read(body: str) -> list[Episode]:
     """The episodes of a body, from its file in the folder of --trajectories; or from a Minari data set, named
     `minari:ID` in place of the folder."""
+    return _read(body, os.environ.get(FOLDER, "data/trajectories"))
+
+
+@cache
+def _read(body: str, place: str) -> list[Episode]:
     if body.startswith("random "):
         from .._collect import random_episodes
 
         return random_episodes(ENVIRONMENT[body.removeprefix("random ")], 4)
-    place = os.environ.get(FOLDER, "data/trajectories")
     if place.startswith(MINARI):
         return _read_minari(place.removeprefix(MINARI).format(body=body))
     path = file_of(body, Path(place))
@@ -175,9 +179,9 @@ def write_episodes(path: Path, episodes: Sequence[Episode], **others: Any) -> No
 def read_episodes(path: Path) -> list[Episode]:
     """The episodes of a file of arrays observations (N, S), actions (N, A), rewards, terminals and timeouts (N,)."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ("observations", "actions", "rewards", "terminals", "timeouts")}
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
         raise UserError(f"{path} is no file of trajectories: {error}") from error
     if not all(np.isfinite(arrays[name]).all() for name in ("observations", "actions", "rewards")):
         raise UserError(f"{path} has values that are not finite")
