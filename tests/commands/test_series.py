@@ -117,10 +117,13 @@ def test_forecast(folder: Path, capsys: pytest.CaptureFixture[str], tmp_path: Pa
         (["train", "--task", "classify", "--data", "{}/gaits.csv", "--series", "id", "--out", "{}/a"], "column gait"),
         (["train", "--task", "classify", "--data", "{}/power.csv", "--ignore", "when", "--out", "{}/a"], "no labels"),
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--held-out", "1", "--out", "{}/a"], "--held-out"),
-        (["train", "--task", "forecast", "--data", "{}/power.csv", "--horizon", "900", "--out", "{}/a"], "the horizon"),
+        (
+            ["train", "--task", "forecast", "--data", "{}/power.csv", "--horizon", "900", "--out", "{}/a"],
+            "400 steps, 80 of them to be forecast; expected 900 or more, the horizon",
+        ),
         (
             ["train", "--task", "forecast", "--data", "{}/power.csv", "--held-out", ".001", "--out", "{}/a"],
-            "of them to be forecast",
+            "400 steps, 0 of them to be forecast; expected",
         ),
         (["train", "--task", "forecast", "--data", "{}/power.csv", "--mixer", "gro", "--out", "{}/a"], "gro"),
         (

@@ -74,13 +74,8 @@ def collect(body: str, folder: Path, show: Display) -> None:
         if stage.exists():
             _take_over(learner, stage)
             continue
-        doing, before = f"{body}: stage {number} of {STAGES}", learner.num_timesteps
-
-        def learning(*_: Any, doing: str = doing, before: int = before) -> bool:
-            show.busy(f"{doing}, {(learner.num_timesteps - before) / STEPS_A_STAGE:.0%} learned")
-            return True
-
-        learner.learn(STEPS_A_STAGE, callback=learning, reset_num_timesteps=False)
+        doing = f"{body}: stage {number} of {STAGES}"
+        _learn(learner, doing, show)
         policy, episodes = _noisy(learner, np.random.default_rng(number), world.action_space.shape), []
         for seed in range(EPISODES_A_STAGE):
             show.busy(f"{doing}, {seed} of {EPISODES_A_STAGE} episodes recorded")
@@ -91,6 +86,17 @@ def collect(body: str, folder: Path, show: Display) -> None:
     write_episodes(folder / f"{body}.npz", [one for stage in stages for one in read_episodes(stage)])
     for stage in stages:
         stage.unlink()
+
+
+def _learn(learner: Any, doing: str, show: Display) -> None:
+    """One stage."""
+    before = learner.num_timesteps
+
+    def learning(*_: Any) -> bool:
+        show.busy(f"{doing}, {(learner.num_timesteps - before) / STEPS_A_STAGE:.0%} learned")
+        return True
+
+    learner.learn(STEPS_A_STAGE, callback=learning, reset_num_timesteps=False)
 
 
 def _take_over(learner: Any, stage: Path) -> None:

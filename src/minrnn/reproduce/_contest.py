@@ -53,6 +53,11 @@ def grid(pattern: str) -> list[Trial]:
     return [Trial(rate) for rate in RATES]
 
 
+def on_short_windows(fit: Fit, steps: int) -> Fit:
+    """A fit on text as its trials are: windows of 64 tokens, and 400 of them held out."""
+    return replace(fit, setting={**fit.setting, "context": 64}, steps=steps, sequences=400, evaluations=1)
+
+
 @dataclass(frozen=True)
 class Contestant:
     """A model in the contest."""

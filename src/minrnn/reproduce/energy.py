@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._contest import Contest, Contestant
+from ._contest import Contest, Contestant, on_short_windows
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
 from ._fit import Fit, train
 from ._judging import answer
@@ -64,8 +64,7 @@ class Energy(Contest):
         return (0,)
 
     def trials(self) -> Mapping[str, Fit]:
-        fit = self.settings("cpu")[""]
-        return {"": replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)}
+        return {"": on_short_windows(self.settings("cpu")[""], steps=200)}
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         import torch

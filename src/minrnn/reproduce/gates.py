@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import _picture
-from ._contest import SEEDS, Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant, on_short_windows
 from ._experiment import ByScale, Control, Results, Scale, Table, Verdict
 from ._fit import Fit
 from ._judging import answer, better, mean, percent, spread
@@ -88,7 +88,7 @@ class Gates(Contest):
         copy, text = (self.settings("cpu")[task] for task in (COPY, TEXT))
         return {
             COPY: replace(copy, setting={"length": 32, "tokens": 4}, steps=500, evaluations=2),
-            TEXT: replace(text, setting={**text.setting, "context": 64}, steps=200, sequences=400, evaluations=1),
+            TEXT: on_short_windows(text, steps=200),
         }
 
     def judge(self, results: Results) -> Verdict:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from minrnn.mixers._attention import AttentionMixer
 from minrnn.models import Stack
 
-from ._contest import Contest, Contestant
+from ._contest import Contest, Contestant, on_short_windows
 from ._experiment import ByScale, Cell, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
 from ._judging import answer
@@ -87,8 +87,7 @@ class Scaling(Contest):
         return (0, 1) if contestant.name == "mingru" and setting == f"width {WIDTHS['cpu'][0]}" else (0,)
 
     def trials(self) -> Mapping[str, Fit]:
-        fit = self.settings("cpu")[f"width {WIDTHS['cpu'][2]}"]
-        return {"": replace(fit, setting={**fit.setting, "context": 64}, steps=300, sequences=400, evaluations=1)}
+        return {"": on_short_windows(self.settings("cpu")[f"width {WIDTHS['cpu'][2]}"], steps=300)}
 
     def judge(self, results: Results) -> Verdict:
         settings = results.settings()
@@ -134,19 +133,18 @@ class Scaling(Contest):
         by_size, by_tokens, by_operations = figure.subplots(1, 3, sharey=True)
         settings = results.settings()
         for colour, model in zip(_picture.COLOURS, MODELS, strict=False):
-            runs = [results.of(model, setting)[0] for setting in settings]
-            sizes = [one["parameters"] for one in runs]
-            by_size.plot(sizes, [one["losses"][HELD_OUT] for one in runs], "o-", color=colour, label=model)
-            for setting, run in zip(settings, runs, strict=True):
-                fit = next(
-                    Fit.from_json(one.cell.options)
-                    for one in results
-                    if (one.cell.model, one.cell.setting) == (model, setting)
-                )
-                loss = [point["held_out"][HELD_OUT]["loss"] for point in run["curve"]]
-                until = [replace(fit, steps=point["step"]) for point in run["curve"]]
-                for axes, spent in ((by_tokens, tokens), (by_operations, compute)):
-                    axes.plot([spent(one) for one in until], loss, ".-", color=colour, linewidth=1, alpha=0.8)
+            runs = [
+                next(one for one in results if (one.cell.model, one.cell.setting) == (model, setting))
+                for setting in settings
+            ]
+            sizes = [one.result["parameters"] for one in runs]
+            by_size.plot(sizes, [one.result["losses"][HELD_OUT] for one in runs], "o-", color=colour, label=model)
+            for run in runs:
+                fit, curve = Fit.from_json(run.cell.options), run.result["curve"]
+                loss = [point["held_out"][HELD_OUT]["loss"] for point in curve]
+                for axes, spent in ((by_tokens, tokens(fit)), (by_operations, compute(fit))):
+                    until = [spent * point["step"] / fit.steps for point in curve]
+                    axes.plot(until, loss, ".-", color=colour, linewidth=1, alpha=0.8)
         by_size.set_ylabel("held-out loss, nats a byte")
         by_size.legend(fontsize=8)
         for axes, label in (

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from ._contest import SEEDS, Contest, Contestant
+from ._contest import SEEDS, Contest, Contestant, on_short_windows
 from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
 from ._judging import answer, matches, mean, spread
@@ -98,8 +98,7 @@ class Shakespeare(Contest):
         return SEEDS if setting == TEXT else (0,)
 
     def trials(self) -> Mapping[str, Fit]:
-        fit = self.settings("cpu")[TEXT]
-        return {"": replace(fit, setting={**fit.setting, "context": 64}, steps=200, sequences=400, evaluations=1)}
+        return {"": on_short_windows(self.settings("cpu")[TEXT], steps=200)}
 
     def judge(self, results: Results) -> Verdict:
         def losses(model: str) -> list[float]:
