@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from minrnn.commands import main
 from minrnn.errors import UserError
@@ -115,6 +118,30 @@ def test_a_cell_that_fails_does_not_take_the_others_with_it(tmp_path: Path) -> N
     assert any("RuntimeError: lost" in text for text in said)
     assert any("ended with code 3" in text for text in said)
     assert not Folder(tmp_path, BrokenCoins(), "cpu").summary.exists()
+
+
+class TimedCoins(Coins):
+    """One of them is timed."""
+
+    models = ("a", "timed", "b")
+
+    def cells(self, scale: str, tuned: Results) -> Sequence[Cell]:
+        return [replace(cell, alone=cell.model == "timed") for cell in super().cells(scale, tuned)]
+
+    def run(self, cell: Cell, watch: Any) -> dict[str, Any]:
+        began = time.monotonic()
+        time.sleep(0.05)
+        used = {"from": began, "to": time.monotonic(), "threads": torch.get_num_threads()}
+        return super().run(cell, watch) | used
+
+
+def test_what_is_timed_has_the_machine_for_itself(tmp_path: Path) -> None:
+    run(TimedCoins(), "cpu", tmp_path, 2, Silent())
+    records = [json.loads(path.read_text()) for path in Folder(tmp_path, TimedCoins(), "cpu").cells.iterdir()]
+    assert all(record["threads"] == record["result"]["threads"] == 1 + record["alone"] for record in records)
+    timed, others = ([one["result"] for one in records if one["alone"] == alone] for alone in (True, False))
+    spans = sorted((one["from"], one["to"]) for one in timed)
+    assert spans[0][0] >= max(one["to"] for one in others) and spans[1][0] >= spans[0][1]
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

@@ -5,17 +5,22 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
 
 from . import _picture
 from ._experiment import Cell, Experiment, Results, Scale, Table, Watch
-from ._fit import Fit, train
-from ._judging import mean, percent, seeds_solved
+from ._fit import Fit, Learner, train
+from ._judging import percent, seeds_solved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEEDS = (0, 1, 2)
+ALL = "all"
+"""Model of the cells that time all contestants."""
 SEED_OF_TUNING = 100
 RATES = (3e-4, 1e-3, 3e-3, 1e-2)
 RATES_WITH_BIAS = (3e-3, 1e-2)
@@ -83,6 +88,10 @@ class Contest(Experiment):
 
     pictured: ClassVar[str] = ""
     """Which evaluation the picture shows."""
+    timed: ClassVar[Sequence[str]] = ()
+    """Settings in which a training step of every contestant is timed: alone on the machine, all in turns. What they
+    took to learn, beside other runs, is no measure.
+    """
 
     @abstractmethod
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -129,14 +138,22 @@ class Contest(Experiment):
         return min(choices, key=loss)
 
     def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
-        return [
+        learning = [
             Cell(one.name, seed, setting, one.fit(fit, self.chosen(one, setting, tuned)).to_json())
             for setting, fit in self.settings(scale).items()
             for one in self.contestants(scale)
             for seed in self.seeds(one, setting)[: 1 if scale == "smoke" else None]
         ]
+        timing = []
+        for setting in self.timed:
+            fits = {cell.model: dict(cell.options) for cell in learning if cell.setting == setting}
+            options = {"fits": fits, "repeats": 1 if scale == "smoke" else 9}
+            timing.append(Cell(ALL, SEEDS[0], _timing_of(setting), options, alone=True))
+        return [*learning, *timing]
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
+        if cell.model == ALL:
+            return _step_times(cell, watch)
         return train(Fit.from_json(cell.options), cell.seed, watch)[1]
 
     def table(self, results: Results) -> Table:
@@ -146,13 +163,13 @@ class Contest(Experiment):
         for setting, model in results.pairs():
             seeds = results.of(model, setting)
             row = [setting] if len(settings) > 1 else []
-            row += [model, f"{seeds[0]['parameters']:,}", f"{mean([one['seconds'] for one in seeds]):.0f}"]
+            row += [model, f"{seeds[0]['parameters']:,}"]
             for label in labels:
                 scores = [one["scores"][label] for one in seeds if label in one["scores"]]
                 row += [percent(scores), seeds_solved(scores)] if scores else ["", ""]
             rows.append(row)
         shown = [part for label in labels for part in (f"% at {label}", "solved")]
-        return Table(["task"] * (len(settings) > 1) + ["model", "parameters", "seconds", *shown], rows)
+        return Table(["task"] * (len(settings) > 1) + ["model", "parameters", *shown], rows)
 
     def pictured_scores(self, results: Results, model: str, setting: str) -> list[float]:
         """Of each seed, what the picture shows."""
@@ -171,3 +188,22 @@ class Contest(Experiment):
             axes.set_title(setting, fontsize=9)
         for axes in panels[len(settings) :]:
             axes.set_visible(False)
+
+
+def _step_times(cell: Cell, watch: Watch) -> dict[str, Any]:
+    from minrnn.timing import interleaved_medians
+
+    steps = {name: Learner(Fit.from_json(fit), cell.seed).step for name, fit in cell.options["fits"].items()}
+    times = interleaved_medians(steps, cell.options["repeats"], partial(watch, 0.5))
+    return {"milliseconds": {name: round(one, 2) for name, one in times.items()}, "threads": torch.get_num_threads()}
+
+
+def step_milliseconds(results: Results, setting: str) -> Mapping[str, float]:
+    """A training step of each model, in one of the contest's `timed` settings."""
+    (found,) = results.of(ALL, _timing_of(setting))
+    times: Mapping[str, float] = found["milliseconds"]
+    return times
+
+
+def _timing_of(setting: str) -> str:
+    return f"time of a step {setting}".rstrip()

@@ -53,6 +53,10 @@ class Cell:
     seed: int
     setting: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)  # JSON; everything that decides the run
+    alone: bool = False
+    """Whether it is timed: then it has all threads, and nothing runs beside it. Others have one each, on every
+    processor one.
+    """
 
     @property
     def key(self) -> str:
@@ -147,8 +151,6 @@ class Experiment(ABC):
     """What all runs take on two cores, about; as measured where they are recorded."""
     rule: ClassVar[str]
     """When the claim holds; with a positive and a negative control."""
-    alone: ClassVar[bool] = False
-    """Whether cells are timed: then each has all threads and runs alone. Else one runs on each processor."""
 
     def tuning(self, scale: Scale) -> Sequence[Cell]:
         """Cells that settle learning rates before the others run."""

@@ -84,14 +84,37 @@ def fresh_model(fit: Fit, seed: int) -> SequenceModel:
     return SequenceModel(tasks.make(fit.task, fit.setting), fit)
 
 
+class Learner:
+    """A model as it learns."""
+
+    def __init__(self, fit: Fit, seed: int) -> None:
+        self.fit = fit
+        self.task = tasks.make(fit.task, fit.setting)
+        self.model = fresh_model(fit, seed)
+        self.optimizer = build_optimizer(self.model, fit)
+        self.steps = 0
+        self._rng = np.random.default_rng([seed, 1])
+
+    def step(self) -> float:
+        """Learn from a new batch; its loss."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.fit, self.steps)
+        batch = self.task.batch(self._rng, self.fit.batch)
+        loss = _loss(self.model(batch.inputs, batch.scored), batch.targets)
+        self.optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.fit.clip)
+        self.optimizer.step()
+        self.steps += 1
+        return loss.item()
+
+
 def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, Any]]:
     """The trained model, and parameters, steps, seconds, the curve and the scores as JSON. Processor seconds are those
     of the steps of training, of all threads, without the evaluations.
     """
-    task = tasks.make(fit.task, fit.setting)
-    model = fresh_model(fit, seed)
-    optimizer = build_optimizer(model, fit)
-    rng = np.random.default_rng([seed, 1])
+    learner = Learner(fit, seed)
+    model = learner.model
 
     def measure(wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
         model.eval()
@@ -105,32 +128,25 @@ def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, A
     curve: list[dict[str, Any]] = []
     every = max(1, fit.steps // fit.evaluations)
     began = time.perf_counter()
-    step, learning = 0, 0.0
+    learning = 0.0
     for step in range(1, fit.steps + 1):
         used = time.process_time()
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(fit, step - 1)
-        batch = task.batch(rng, fit.batch)
-        loss = _loss(model(batch.inputs, batch.scored), batch.targets)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), fit.clip)
-        optimizer.step()
+        loss = learner.step()
         learning += time.process_time() - used
         if step % every == 0 or step == fit.steps:
             measured = measure(fit.evaluate)
             seconds = {"seconds": time.perf_counter() - began, "processor_seconds": learning}
-            curve.append({"step": step, **seconds, "loss": loss.item(), "held_out": measured})
+            curve.append({"step": step, **seconds, "loss": loss, "held_out": measured})
             watch(step / fit.steps, _words(measured))
             newest = [next(iter(point["held_out"].values()))["score"] for point in curve[-2:]]
             if len(newest) == 2 and min(newest) >= fit.enough:
                 break
         elif step % 20 == 0:
-            watch(step / fit.steps, f"loss {loss.item():.3g}")
+            watch(step / fit.steps, f"loss {loss:.3g}")
     final = curve[-1]["held_out"] | measure(fit.test)
     return model, {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "steps": step,
+        "steps": learner.steps,
         "seconds": round(curve[-1]["seconds"], 1),
         "curve": [_rounded(point) for point in curve],
         "scores": {name: one["score"] for name, one in _rounded(final).items()},

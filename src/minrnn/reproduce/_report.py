@@ -39,8 +39,8 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
         "Each experiment states its rule, with a positive and a negative control, before its runs, and says where it "
         "was changed afterwards; where a control is missed, nothing is said. *Solved* is 99 % on at least two of three "
         "seeds, *better* means that the ranges of the seeds do not overlap. Accuracies are in percent; of several "
-        "seeds the mean stands first, and the least and the greatest in brackets. Seconds in tables are those of runs "
-        "on one core beside another run, but where a section says that they ran alone. Every row was made by the "
+        "seeds the mean stands first, and the least and the greatest in brackets. What a table gives in seconds or "
+        "milliseconds was timed with nothing beside; all else ran one cell on each core. Every row was made by the "
         "command in it, at scale `cpu`: what two cores can decide, far smaller than the paper's runs, each section "
         "says by how much."
     )

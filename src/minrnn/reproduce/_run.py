@@ -94,7 +94,7 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
     from minrnn.timing import environment
 
     name, scale = folder.experiment.name, folder.scale
-    made = environment() | {"threads": threads if folder.experiment.alone else 1}
+    made = environment()
     began = time.monotonic()
     finished, failed = 0, []
     states: dict[str, tuple[float, str]] = {}
@@ -113,7 +113,8 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
                 show.say(f"{name} {event.cell.key} failed: {event.words}")
                 continue
             record = {"experiment": name, "scale": scale, **asdict(event.cell), "result": event.result}
-            write_json(folder.file(event.cell), record | {"seconds": round(event.seconds, 1)} | made)
+            cost = {"seconds": round(event.seconds, 1), "threads": threads if event.cell.alone else 1}
+            write_json(folder.file(event.cell), record | made | cost)
         done = finished + sum(share for share, _ in states.values())
         left = (time.monotonic() - began) / done * (len(missing) - done) if done >= 0.5 else None
         doing = "; ".join(f"{key} {share:.0%} {words}" for key, (share, words) in states.items())

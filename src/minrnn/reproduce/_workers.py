@@ -50,9 +50,15 @@ def run_cells(experiment: Experiment, cells: Sequence[Cell], threads: int) -> It
 
     Leaving the iterator early, an exception included, stops the workers.
     """
+    side_by_side = [cell for cell in cells if not cell.alone]
+    yield from _share_out(experiment, side_by_side, [1] * threads)
+    yield from _share_out(experiment, [cell for cell in cells if cell.alone], [threads])
+
+
+def _share_out(experiment: Experiment, cells: Sequence[Cell], threads: Sequence[int]) -> Iterator[Event | None]:
+    """Among workers with so many threads each."""
     waiting = list(cells)
-    at_once, threads = (1, threads) if experiment.alone else (threads, 1)
-    workers = [_Worker(experiment, threads) for _ in range(min(at_once, len(cells)))]
+    workers = [_Worker(experiment, of_it) for of_it in threads[: len(cells)]]
     try:
         for worker in workers:
             worker.give(waiting.pop(0))

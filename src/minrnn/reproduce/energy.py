@@ -20,7 +20,6 @@ COUNTERS = "/sys/class/powercap/intel-rapl:*/energy_uj"
 
 class Energy(Contest):
     name = "energy"
-    alone = True
     claim = (
         "Minimal recurrent networks cost less to train and to run than what they replace, at equal loss (a question "
         "of readers)."
@@ -65,6 +64,9 @@ class Energy(Contest):
 
     def trials(self) -> Mapping[str, Fit]:
         return {"": on_short_windows(self.settings("cpu")[""], steps=200)}
+
+    def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
+        return [replace(cell, alone=True) for cell in super().cells(scale, tuned)]
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         import torch

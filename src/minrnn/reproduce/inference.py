@@ -18,7 +18,6 @@ MOST_CACHED = 2**21  # B x context of attention's cache: 4 GB in float32 at widt
 
 class Inference(Experiment):
     name = "inference"
-    alone = True
     claim = (
         "A sequential step of minGRU is 19.6 % and of minLSTM 41.5 % faster than that of GRU and LSTM at batch 64, "
         "Mamba's is slower; and it costs the same after any context, unlike attention's."
@@ -47,7 +46,13 @@ class Inference(Experiment):
     def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
         contexts, width, repeats = ((1, 64), 64, 1) if scale == "smoke" else (CONTEXTS, 256, 9)
         return [
-            Cell("all", 0, f"batch {B}", {"B": B, "D": width, "contexts": list(contexts), "repeats": repeats})
+            Cell(
+                "all",
+                0,
+                f"batch {B}",
+                {"B": B, "D": width, "contexts": list(contexts), "repeats": repeats},
+                alone=True,
+            )
             for B in BATCHES
         ]
 

@@ -20,7 +20,6 @@ TRAINED = "trained length"
 
 class LogSpace(Experiment):
     name = "log-space"
-    alone = True
     claim = (
         "The recurrence needs log space: h_t is computed stably as exp of a cumulated logarithm, with candidates made "
         "positive by g."
@@ -57,6 +56,7 @@ class LogSpace(Experiment):
                 0,
                 f"{regime} {dtype} {T}",
                 {"T": T, "D": 16, "dtype": dtype, "logit": logit, "regime": regime},
+                alone=True,
             )
             for regime, logit in REGIMES.items()
             for dtype in DTYPES

@@ -38,7 +38,6 @@ MODELS = (
 
 class Speed(Experiment):
     name = "speed"
-    alone = True
     claim = (
         "At length 512 a training step of minGRU is 175 times faster than that of GRU, and minLSTM 235 times than "
         "LSTM; at 4,096, 1,324 and 1,361 times. Both take 88 % more memory."
@@ -79,6 +78,7 @@ class Speed(Experiment):
                 0,
                 f"length {T}",
                 {"T": T, "B": 64 if scale == "paper" else min(64, TOKENS // T), "D": 64, "repeats": repeats},
+                alone=True,
             )
             for T in LENGTHS[scale]
         ]
