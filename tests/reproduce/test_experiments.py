@@ -231,6 +231,19 @@ def test_what_sets_a_model_apart_does_so_in_its_trials_too() -> None:
     assert {cell.options["conv"] for cell in cells if cell.model == "attention"} == {4}
 
 
+def test_policies_that_learned_from_different_files_are_not_compared() -> None:
+    experiment = load("offline-rl")
+
+    def results(source: str) -> Results:
+        made = {"returns": [2000.0], "fresh": [10.0]}
+        cells = experiment.cells("cpu", chosen_blindly(experiment.tuning("cpu")))
+        return Results(Done(cell, made | {"source": source if cell.seed else "57 of 60 episodes"}) for cell in cells)
+
+    assert "hopper, from 57 of 60 episodes: mingru 62.1" in experiment.judge(results("57 of 60 episodes")).because
+    with pytest.raises(UserError, match="cells of hopper learned from different files: 11 of 42 episodes, 57 of 60"):
+        experiment.judge(results("11 of 42 episodes"))
+
+
 def test_the_words_of_the_rules() -> None:
     assert _judging.solved([0.995, 0.2, 0.99]) and not _judging.solved([0.995, 0.2, 0.98])
     assert _judging.better([3, 4], [1, 2.9]) and not _judging.better([3, 4], [1, 3])

@@ -191,6 +191,7 @@ def test_a_file_of_trajectories_is_cut_into_its_episodes(tmp_path: Path, monkeyp
     first, second = trajectories.read("hopper")  # what has no end is no episode
     assert first.score == 3 and second.score == 4
     assert second.observations.tolist() == arrays["observations"][3:7].tolist()
+    assert trajectories.source("hopper", below=60.0).startswith("2 of 2 episodes (sha256 ")
 
     np.savez(tmp_path / "rl_walker2d_mixed.npz", **{**arrays, "rewards": np.full(8, np.nan, dtype=np.float32)})
     with pytest.raises(UserError, match="not finite"):

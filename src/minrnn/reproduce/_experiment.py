@@ -152,6 +152,13 @@ class Experiment(ABC):
     rule: ClassVar[str]
     """When the claim holds; with a positive and a negative control."""
 
+    flags: ClassVar[ByScale[str]] = ByScale("", "", "")
+    """What its command needs beside name and scale."""
+
+    def command(self, scale: Scale) -> str:
+        """What runs it."""
+        return f"minrnn reproduce {self.name} --scale {scale} {self.flags[scale]}".rstrip()
+
     def tuning(self, scale: Scale) -> Sequence[Cell]:
         """Cells that settle learning rates before the others run."""
         return ()

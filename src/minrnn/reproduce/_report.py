@@ -53,7 +53,7 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
                 folder.experiment.claim,
                 "not recorded yet" if verdict is None else f"**{verdict.answer}**",
                 "" if verdict is None else f"{read_json(folder.summary)['minutes']:g}",
-                f"`minrnn reproduce {name} --scale cpu`",
+                f"`{folder.experiment.command('cpu')}`",
             ]
             for folder in folders
             for name in [folder.experiment.name]
@@ -80,7 +80,7 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     yield f"**Rule, written before the run.** {experiment.rule}"
     yield ""
     if verdict is None:
-        yield f"Not recorded yet; `minrnn reproduce {experiment.name} --scale cpu` runs it."
+        yield f"Not recorded yet; `{experiment.command('cpu')}` runs it."
         yield ""
         return
     summary = read_json(folder.summary)

@@ -62,7 +62,7 @@ class Folder:
         if missing or not complete:
             raise UserError(
                 f"{self.path} is not complete: {missing[0].key} is missing or was run with other settings; "
-                f"go on with minrnn reproduce {self.experiment.name} --scale {self.scale}"
+                f"go on with {self.experiment.command(self.scale)}"
             )
         tuning = {cell.key for cell in self.experiment.tuning(self.scale)}
         return Results(one for one in results if one.cell.key not in tuning)
@@ -138,7 +138,7 @@ def summarize(folder: Folder) -> Verdict:
     summary = {
         "name": experiment.name,
         "scale": folder.scale,
-        "command": f"minrnn reproduce {experiment.name} --scale {folder.scale}",
+        "command": experiment.command(folder.scale),
         "claim": experiment.claim,
         "rule": experiment.rule,
         "seeds": sorted({one.cell.seed for one in results}),

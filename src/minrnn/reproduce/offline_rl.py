@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from minrnn.errors import UserError
+
 from . import _picture
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Published, Results, Scale, Table, Verdict, Watch
@@ -23,6 +25,7 @@ LEARNED = "actions"
 
 class OfflineRL(Contest):
     name = "offline-rl"
+    flags = ByScale(smoke="", cpu="--collect", paper="--trajectories FOLDER")
     claim = (
         "In offline reinforcement learning, return-conditioned policies of minGRU and minLSTM match a Decision "
         "Transformer."
@@ -36,10 +39,10 @@ class OfflineRL(Contest):
     differs = ByScale(
         smoke="random hopper, width 16, 20 steps, one episode: shows that it runs.",
         cpu=(
-            "this is not D4RL, which no package carries: Hopper-v5 and Walker2d-v5, episodes of policies of mixed "
-            "quality with noise, of which those with a score below 60 are kept. Width 64, 2 layers with MLP, windows "
-            "of 20 steps, 4,000 steps of 64; return, observation and action are one token a step, not three; 50 "
-            "episodes."
+            "this is not D4RL, which no package carries: Hopper-v5 and Walker2d-v5, episodes that policies of mixed "
+            "quality left here, PPO after each quarter of 400,000 steps, with noise drawn anew every 50 steps; those "
+            "with a score below 60 are kept. Width 64, 2 layers with MLP, windows of 20 steps, 4,000 steps of 64; "
+            "return, observation and action are one token a step, not three; 50 episodes are tried."
         ),
         paper="width 128, 3 layers, 100,000 steps of 64, on the D4RL sets in the folder of --trajectories.",
     )
@@ -97,18 +100,19 @@ class OfflineRL(Contest):
         return {"": replace(self.settings("cpu")["hopper"], steps=500, evaluations=1)}
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
-        from .tasks.trajectories import Trajectories
+        from .tasks.trajectories import Trajectories, source
 
         fit = Fit.from_json(cell.options)
         task = Trajectories(**fit.setting)
         if "tuning" in cell.setting:
-            return super().run(cell, watch)
+            return super().run(cell, watch) | {"source": source(task.body, task.below)}
         episodes = 1 if "random" in task.body else EPISODES
         fresh = fresh_model(fit, cell.seed)
         model, result = train(fit, cell.seed, lambda done, words: watch(0.8 * done, words))
         watch(0.8, "trying it")
         tried = returns(model, task, episodes)
-        return result | {"returns": tried, "fresh": returns(fresh, task, episodes)}
+        fresh_returns = returns(fresh, task, episodes)
+        return result | {"returns": tried, "fresh": fresh_returns, "source": source(task.body, task.below)}
 
     def judge(self, results: Results) -> Verdict:
         bodies = results.settings()
@@ -122,7 +126,8 @@ class OfflineRL(Contest):
         ]
         models = results.models()
         words = "; ".join(
-            f"{body}: " + ", ".join(f"{model} {spread(points(results, model, body), 1)}" for model in models)
+            f"{body}, from {_source(results, body)}: "
+            + ", ".join(f"{model} {spread(points(results, model, body), 1)}" for model in models)
             for body in bodies
         )
         attention, clone = (
@@ -165,6 +170,18 @@ def points(results: Results, model: str, body: str, what: str = "returns") -> li
     from .tasks.trajectories import normalised
 
     return [normalised(body, mean(one[what])) for one in results.of(model, body)]
+
+
+def _source(results: Results, body: str) -> str:
+    """What all cells of a body learned from. Raises UserError where it was not the same."""
+    found = {one["source"] for model in results.models(body) for one in results.of(model, body)}
+    if len(found) > 1:
+        raise UserError(
+            f"the cells of {body} learned from different files: {', '.join(sorted(found))}; remove those of one of "
+            "them and run the experiment again"
+        )
+    (only,) = found
+    return str(only)
 
 
 def returns(model: SequenceModel, task: Trajectories, episodes: int) -> list[float]:
