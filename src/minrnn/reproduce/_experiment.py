@@ -42,7 +42,7 @@ class Published:
 
     what: str
     value: str
-    status: Literal["paper", "paper, unverified", "others"] = "paper"
+    status: Literal["paper", "paper, unverified", "others", "others, unverified"] = "paper"
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -33,13 +33,14 @@ def lines(
     y_label: str,
     *,
     log: str = "",
+    middle: Callable[[Sequence[float]], float] = mean,
 ) -> None:
-    """One line for each model through the means of its seeds, with their range behind it."""
+    """One line for each model through the middle of its seeds, with their range behind it."""
     places = list(range(len(at))) if isinstance(at[0], str) else list(at)
     for index, (name, points) in enumerate(groups.items()):
         xs = places[: len(points)]
         colour = COLOURS[index % 20]
-        axes.plot(xs, [mean(seeds) for seeds in points], "o-", color=colour, label=name, markersize=4, linewidth=1.5)
+        axes.plot(xs, [middle(seeds) for seeds in points], "o-", color=colour, label=name, markersize=4, linewidth=1.5)
         if any(len(seeds) > 1 for seeds in points):
             low, high = [min(seeds) for seeds in points], [max(seeds) for seeds in points]
             axes.fill_between(xs, low, high, color=colour, alpha=0.12, linewidth=0)

@@ -26,7 +26,11 @@ class Chomsky(Contest):
         Published("xLSTM", ".97 .33 .86 1.00 .74 .46"),
         Published("Mamba", ".69 .15 .86 1.00 .69 .45"),
         Published("Llama (Transformer)", ".92 .08 .04 1.00 .37 .13"),
-        Published("parity, scaled: sLSTM / Mamba / Transformer (arXiv 2411.12537)", "1.000 / .000 / .022", "others"),
+        Published(
+            "parity, scaled: sLSTM / Mamba / Transformer (arXiv 2411.12537)",
+            "1.000 / .000 / .022",
+            "others, unverified",
+        ),
     )
     differs = ByScale(
         smoke="width 16, 20 steps, one seed: shows that it runs.",

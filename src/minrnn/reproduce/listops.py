@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 HELD_OUT = "held out"
 FULL = "Conv and MLP"
 SHALLOW = 0.59
+CLEARLY_MORE = 0.64
 BLOCKS = {"alone": (0, 0.0), "Conv": (4, 0.0), "MLP": (0, 4.0), FULL: (4, 4.0)}
 
 
@@ -32,7 +33,7 @@ class ListOpsBlocks(Contest):
         Published("with Conv", "0.45", "paper, unverified"),
         Published("with MLP", "0.52", "paper, unverified"),
         Published("with Conv and MLP", "0.59", "paper, unverified"),
-        Published("Transformer / xLSTM / Mamba, with all", ".38 / .41 / .33"),
+        Published("Transformer / xLSTM / Mamba", ".38 / .41 / .33"),
     )
     differs = ByScale(
         smoke="10 to 20 tokens, width 16, 20 steps, one seed: shows that it runs.",
@@ -47,10 +48,11 @@ class ListOpsBlocks(Contest):
     rule = (
         "Holds: minlstm with Conv and MLP is better than alone, without overlap of the seeds, also than alone at "
         "equal parameters, and better than with Conv. In part: better than alone. Positive control: the best block is "
-        "above 50 %. Without looking into nested lists the commonest answer has 17 %, the best guess from operator, "
-        "smallest and largest digit of the outermost list 48 %, from its operator and what that makes of its digits "
-        f"{SHALLOW:.0%}. Negative control: minlstm of one layer alone is not better than of three. (Three seeds said "
-        "'does not hold', against the paper: seeds 3 to 5 were added then, alone and with Conv and MLP.)"
+        f"at {CLEARLY_MORE:.0%} or more. Without looking into nested lists the commonest answer has 17 %, the best "
+        "guess from operator, smallest and largest digit of the outermost list 48 %, from its operator and what that "
+        f"makes of its digits {SHALLOW:.0%}: blocks that do no better have nothing to be told apart by. Negative "
+        "control: minlstm of one layer alone is not better than of three. (Before the runs the positive control asked "
+        "for 50 %, which a guess passes, and the verdict would be 'does not hold'.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -61,8 +63,6 @@ class ListOpsBlocks(Contest):
         ]
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
-        if contestant.name == "minlstm" and setting in ("alone", FULL):
-            return *SEEDS, 3, 4, 5
         return SEEDS if contestant.name == "minlstm" or setting == "alone" else ()
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
@@ -101,12 +101,14 @@ class ListOpsBlocks(Contest):
         words = ", ".join(f"{block} {percent(scores(block))}" for block in BLOCKS)
         best = max((scores(block) for block in BLOCKS), key=sum)
         holds = better(full, alone) and better(full, wider) and better(full, conv)
-        if max(best) <= SHALLOW + 0.01:
-            words += "; none is a point above the best guess without nested lists"
         return Verdict(
             answer(holds=holds, in_part=better(full, alone)),
             f"{words}; alone at equal parameters {percent(wider)}",
-            Control("the best block is above 50 %", percent(best), min(best) > 0.5),
+            Control(
+                f"the best block is at {CLEARLY_MORE:.0%}, above the best guess without nested lists, {SHALLOW:.0%}",
+                f"{percent(best)}; {words}",
+                min(best) >= CLEARLY_MORE,
+            ),
             Control(
                 "one layer alone is not better than three",
                 f"{percent(single)} against {percent(alone)}",

@@ -10,7 +10,7 @@ from minrnn.models import Stack
 from ._contest import Contest, Contestant, on_short_windows
 from ._experiment import ByScale, Cell, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
-from ._judging import answer
+from ._judging import answer, mean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,24 +34,28 @@ class Scaling(Contest):
             "4.222 / 4.194 / 4.449",
             "others",
         ),
+        Published("the same: minGRU falls behind attention after", "1 to 12 M tokens", "others"),
     )
     differs = ByScale(
         smoke="python-docs, widths 16 and 24, 4 steps: shows that it runs.",
         cpu=(
             "bytes of the source files of CPython's library, 3 layers with Conv4 and MLP, widths 64 to 208 (0.1 to 2 "
             "M parameters), 1,200 steps of 16 windows of 128 bytes for attention: 2.5 M tokens, a quarter of an epoch; "
-            "up to 11 % more for the others, so that all take as many operations; no dropout; one seed."
+            "up to 11 % more for the others, so that all take as many operations; no dropout; two seeds of mingru and "
+            "attention, one of the hybrid."
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=55, paper=10**5)
+    minutes = ByScale(smoke=1, cpu=75, paper=10**5)
     rule = (
-        "Read as: 'in order of loss at equal compute, a recurrent architecture leads at every size'. Compute is 6 x "
-        "tokens x parameters of the layers (arXiv 2001.08361), and for attention 12 x layers x width x context / 2 a "
-        f"token more. Holds: one of mingru and hybrid is below attention by more than {MARGIN} nats at every size at "
-        "the end of training. In part: at some sizes. Does not hold: at none. No slope is claimed: four sizes and one "
-        "seed carry none. Positive control: for each model the largest size ends below the smallest. Negative "
-        "control: a second seed of mingru at the smallest size is within the margin of the first."
+        "Compute is 6 x tokens x parameters of the layers (arXiv 2001.08361), and for attention 12 x layers x width x "
+        "context / 2 a token more; losses are those at the end of training, means of seeds. Holds: one of mingru and "
+        f"hybrid is below attention by more than {MARGIN} nats at every size, and the lead of mingru does not shrink "
+        "from the smallest to the largest. In part: one of them leads at some sizes. Does not hold: none does. No "
+        "slope is claimed: four sizes carry none. Positive control: for each model the largest size ends below the "
+        "smallest. Negative control: two seeds of mingru at the smallest size are within the margin. (The rule before "
+        "the runs asked for the lead at every size alone, which was found; that it shrinks with size speaks against "
+        "'better scaling', so the rule asks for it now.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -84,7 +88,7 @@ class Scaling(Contest):
         return [replace(cell, options={**cell.options, "steps": _steps(cell, spent[cell.setting])}) for cell in cells]
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
-        return (0, 1) if contestant.name == "mingru" and setting == f"width {WIDTHS['cpu'][0]}" else (0,)
+        return (0,) if contestant.name == "hybrid" else (0, 1)
 
     def trials(self) -> Mapping[str, Fit]:
         return {"": on_short_windows(self.settings("cpu")[f"width {WIDTHS['cpu'][2]}"], steps=300)}
@@ -92,7 +96,7 @@ class Scaling(Contest):
     def judge(self, results: Results) -> Verdict:
         settings = results.settings()
         loss = {
-            (model, setting): results.of(model, setting)[0]["losses"][HELD_OUT]
+            (model, setting): mean([one["losses"][HELD_OUT] for one in results.of(model, setting)])
             for model in MODELS
             for setting in settings
         }
@@ -107,10 +111,12 @@ class Scaling(Contest):
             f"{setting}: " + ", ".join(f"{model} {loss[model, setting]:.3f}" for model in MODELS)
             for setting in settings
         )
-        lead = ", ".join(f"{loss['attention', one] - loss['mingru', one]:.3f}" for one in settings)
+        lead = [loss["attention", one] - loss["mingru", one] for one in settings]
+        holds = any(map(all, leads.values())) and lead[-1] >= lead[0]
         return Verdict(
-            answer(holds=any(map(all, leads.values())), in_part=any(map(any, leads.values()))),
-            f"final loss in nats a byte: {words}; from size to size mingru leads attention by {lead}",
+            answer(holds=holds, in_part=any(map(any, leads.values()))),
+            f"final loss in nats a byte: {words}; from size to size mingru leads attention by "
+            + ", ".join(f"{one:.3f}" for one in lead),
             Control("the largest ends below the smallest", str(falls), falls),
             Control("a second seed is within the margin", f"{apart:.3f} apart", apart <= MARGIN),
         )

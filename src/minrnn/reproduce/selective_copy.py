@@ -8,7 +8,7 @@ from . import _picture
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import answer, better, percent, solved
+from ._judging import SOLVED, answer, better, percent, solved
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -52,7 +52,8 @@ class SelectiveCopy(Contest):
         "Holds: minGRU and minLSTM with 3 layers are solved (99 % on 2 of 3 seeds), and for both the seeds of 1, 2 "
         "and 3 layers do not overlap, in this order. In part: 1 layer is below all seeds of 3 for both. Positive "
         "control: nn.GRU of equal width, whose gates see its state, solves it with 3 layers. Negative control: s4d, "
-        "whose transition does not depend on the input, does not."
+        "whose transition does not depend on the input, does not. Mamba and the other models stand beside it with one "
+        "seed and decide nothing; that gates cannot count is an explanation, which is not tested here."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -111,6 +112,8 @@ class SelectiveCopy(Contest):
             ordered &= solved(three) and better(three, two) and better(two, one)
             in_part &= better(three, one)
             words.append(f"{kind} {percent(one)}, {percent(two)}, {percent(three)} with 1, 2, 3 layers")
+            if min(two) >= SOLVED:
+                words[-1] += ": with 2 it is at the ceiling, and more layers cannot be better"
         return Verdict(
             answer(holds=ordered, in_part=in_part),
             "; ".join(words),

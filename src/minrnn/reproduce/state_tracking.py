@@ -11,8 +11,8 @@ from ._judging import answer, percent, solved
 TRAINED, LONGER = "lengths 1 to 40", "last of 256"
 TASKS = {"parity": "Z2", "S3": "S3", "A5": "A5"}
 SCRATCHPAD = "A5, scratchpad"
-LINEAR = ("mingru", "minlstm", "mamba", "attention")
-NONLINEAR = ("gru", "slstm")
+LINEAR = ("mingru", "minlstm", "mamba")
+LONG = {task: f"{task}, 5 times as long" for task in ("parity", "A5")}
 
 
 class StateTracking(Contest):
@@ -27,25 +27,26 @@ class StateTracking(Contest):
         Published(
             "parity, scaled, lengths 40 to 256: sLSTM / Mamba / Mamba [-1, 1] / DeltaNet [-1, 1]",
             "1.000 / .000 / 1.000 / .982",
-            "others",
+            "others, unverified",
         ),
     )
     differs = ByScale(
         smoke="width 16, 20 steps, one seed: shows that it runs.",
         cpu=(
-            "width 128, 2 layers without convolution or MLP, at most 1,000 steps of 64 words of length 1 to 40; A5 "
-            "from two generators, a 5-cycle and a 3-cycle, the product asked at every step (with one symbol for each "
-            "of the 60 elements even nn.GRU stays at chance in this time). With a scratchpad, all 256 products must "
-            "be right."
+            "width 128, 2 layers without convolution or MLP, at most 1,000 steps of 64 words of length 1 to 40, and "
+            "5,000 for one seed of mingru, minlstm and mamba; A5 from two generators, a 5-cycle and a 3-cycle, the "
+            "product asked at every step (with one symbol for each of the 60 elements even nn.GRU stays at chance in "
+            "this time). With a scratchpad, all 256 products must be right."
         ),
         paper="width 128, 20,000 steps.",
     )
     minutes = ByScale(smoke=1, cpu=35, paper=10**4)
     rule = (
         "Solved is a product that is right after 256 steps, of models trained to length 40. Holds: none of mingru, "
-        "minlstm, mamba and attention solves parity or A5. In part: one of them solves one of the two. Positive "
-        "control: nn.GRU solves A5. Negative control: attention without positions, which cannot even count on words "
-        "this long, does not solve parity."
+        "minlstm and mamba solves parity or A5, nor in five times the steps. In part: none solves one of the two. "
+        "Positive control: nn.GRU solves A5. Negative control: attention without positions, which cannot even count "
+        "on words this long, does not solve parity. (Before the runs attention stood beside the three; it is no "
+        "recurrence, does not solve them either, and is shown. The long runs were added after the verdict.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -65,6 +66,8 @@ class StateTracking(Contest):
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         if contestant.name == "attention without positions":
             return SEEDS if setting == "parity" else ()
+        if setting in LONG.values():
+            return (0,) if contestant.name in LINEAR else ()
         if setting == SCRATCHPAD:
             return (0,) if contestant.name in ("mingru", "mamba", "attention", "gru") else ()
         return SEEDS if setting in ("parity", "A5") else (0,)
@@ -73,7 +76,8 @@ class StateTracking(Contest):
         fits = {task: self._fit(group, scale) for task, group in TASKS.items()}
         a5 = fits["A5"]
         longer = {LONGER: {**a5.test[LONGER], "asked": "every", "whole": True}}
-        return fits | {SCRATCHPAD: replace(a5, setting={**a5.setting, "scratchpad": True}, test=longer)}
+        long = {LONG[task]: replace(fits[task], steps=5 * fits[task].steps) for task in LONG}
+        return fits | long | {SCRATCHPAD: replace(a5, setting={**a5.setting, "scratchpad": True}, test=longer)}
 
     def _fit(self, group: str, scale: Scale) -> Fit:
         return Fit(
@@ -97,17 +101,24 @@ class StateTracking(Contest):
         def scores(model: str, task: str) -> list[float]:
             return results.scores(model, task, at=LONGER)
 
-        unsolved = {task: [model for model in LINEAR if not solved(scores(model, task))] for task in ("parity", "A5")}
-        all_fail = all(len(models) == len(LINEAR) for models in unsolved.values())
-        one_fails = any(len(models) == len(LINEAR) for models in unsolved.values())
+        unsolved = [
+            not any(solved(scores(model, setting)) for model in LINEAR for setting in (task, LONG[task]))
+            for task in LONG
+        ]
         models = results.models("A5")
         words = "; ".join(
             f"{task} after 256 steps: " + ", ".join(f"{model} {percent(scores(model, task))}" for model in models)
-            for task in ("parity", "A5")
+            for task in LONG
         )
+        words += "; in five times the steps: " + ", ".join(
+            f"{model} {percent(scores(model, LONG['parity']))} and {percent(scores(model, LONG['A5']))}"
+            for model in LINEAR
+        )
+        trained = ", ".join(f"{model} {percent(results.scores(model, 'A5', at=TRAINED))}" for model in models)
+        words += f"; A5 at lengths of training: {trained}"
         gru, blind = scores("gru", "A5"), scores("attention without positions", "parity")
         return Verdict(
-            answer(holds=all_fail, in_part=one_fails),
+            answer(holds=all(unsolved), in_part=any(unsolved)),
             words,
             Control("gru solves A5", percent(gru), solved(gru)),
             Control("attention without positions does not solve parity", percent(blind), not solved(blind)),
