@@ -68,10 +68,34 @@ def _status(field: str) -> int:
 
 
 def in_new_process(module: str, *arguments: str) -> Any:
-    """The JSON that `python -m module arguments` prints last: memory of one measurement says nothing about the next."""
+    """The JSON that `python -m module arguments` prints last: memory of one measurement says nothing about the next.
+
+    Raises RuntimeError with the last line of what the process said where it failed.
+    """
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        said = done.stderr.strip().splitlines()
+        reason = said[-1] if said else f"it ended with code {done.returncode}; memory may have run out"
+        raise RuntimeError(f"python -m {module} {' '.join(arguments)} failed: {reason}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def busy(seconds: float = 0.3) -> float | None:
+    """Share of all processors' time for which something ran in the next `seconds`. Linux only."""
+    try:
+        before = _ticks()
+        time.sleep(seconds)
+        (idle, everything) = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
+    except OSError:
+        return None
+    return 1 - idle / everything if everything else 0.0
+
+
+def _ticks() -> tuple[int, int]:
+    """Idle time of all processors since the start, and all time."""
+    user, nice, system, idle, waiting, *others = map(int, Path("/proc/stat").read_text().split("\n")[0].split()[1:9])
+    return idle + waiting, user + nice + system + idle + waiting + sum(others)
 
 
 def environment() -> dict[str, Any]:

@@ -209,3 +209,8 @@ def test_streams(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_streams_that_will_not_do(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bench", "stream", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_measurement_that_fails_says_why() -> None:
+    with pytest.raises(RuntimeError, match=r"python -m minrnn\.commands\._bench_calls not-a-mixer failed: \w+"):
+        timing.in_new_process("minrnn.commands._bench_calls", "not-a-mixer")

@@ -49,7 +49,8 @@ class _TorchMixer(Mixer):
         state = self.initial_state(len(x)) if state is None else state
         carried: tuple[Tensor, ...] = tuple(tensor.to(x.dtype) for tensor in state)
         pieces = []
-        stepwise = torch.compiler.is_compiling() or choose(x.device) == "definition"
+        single = x.shape[1] == 1  # for which a call of torch's takes up to five times as long as the definition
+        stepwise = single or torch.compiler.is_compiling() or choose(x.device) == "definition"
         for start, stop in pairwise(self._stretches(x, reset, stepwise)):
             if reset is not None:
                 over = reset[:, start, None]

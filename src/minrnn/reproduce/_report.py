@@ -96,8 +96,12 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     versions = "; ".join(", ".join(f"{name} {one}" for name, one in each.items()) for each in summary["versions"])
     machine = f"{', '.join(summary['processor'])} with {', '.join(summary['instructions'])}"
     seeds = ", ".join(map(str, summary["seeds"]))
+    timed = ""
+    if "timed" in summary:
+        timed = "timed on {threads} of {processors} processors, of which others took {busy:.0%} at most; "
+        timed = timed.format(**summary["timed"])
     yield (
-        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; "
+        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; {timed}"
         f"commit {', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {machine}; "
         f"{', '.join(summary['date'])}."
     )

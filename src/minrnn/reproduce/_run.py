@@ -16,6 +16,9 @@ from minrnn.training._progress import Display, clock
 from ._experiment import Cell, Done, Experiment, Results, Scale, Verdict
 from ._workers import run_cells
 
+MOST_BUSY = 0.1
+"""Share of the processors that others may take while something is timed."""
+
 
 class Folder:
     """Where an experiment's runs of one scale lie: `ROOT/NAME/SCALE/`, with `cells/`, `summary.json`, `picture.png`."""
@@ -96,7 +99,7 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
     name, scale = folder.experiment.name, folder.scale
     made = environment()
     began = time.monotonic()
-    finished, failed = 0, []
+    finished, failed, disturbed = 0, [], []
     states: dict[str, tuple[float, str]] = {}
     all_take = f"about {folder.experiment.minutes[scale]:g} minutes on two cores"
     show.say(f"{name}: {len(missing)} of {total} cells to run; all together take {all_take}")
@@ -114,11 +117,20 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
                 continue
             record = {"experiment": name, "scale": scale, **asdict(event.cell), "result": event.result}
             cost = {"seconds": round(event.seconds, 1), "threads": threads if event.cell.alone else 1}
+            if event.cell.alone:
+                cost |= {"processors": os.cpu_count() or 1, "busy": round(event.busy or 0.0, 3)}
+                if cost["busy"] > MOST_BUSY:
+                    disturbed.append(event.cell.key)
             write_json(folder.file(event.cell), record | made | cost)
         done = finished + sum(share for share, _ in states.values())
         left = (time.monotonic() - began) / done * (len(missing) - done) if done >= 0.5 else None
         doing = "; ".join(f"{key} {share:.0%} {words}" for key, (share, words) in states.items())
         show.busy(f"{name}: {total - len(missing) + finished} of {total}, {clock(left)} left  {doing}")
+    if disturbed:
+        show.say(
+            f"{name}: other programs kept the processors busy as {len(disturbed)} cells were timed, {disturbed[0]} the "
+            f"first; remove them from {folder.cells} to time them again"
+        )
     if failed:
         raise UserError(
             f"{name}: {len(failed)} of {len(missing)} cells failed, {failed[0]} the first; the same command tries again"
@@ -151,6 +163,13 @@ def summarize(folder: Folder) -> Verdict:
         key: _all_of(record[key] for record in records)
         for key in ("commit", "versions", "processor", "instructions", "system", "date")
     }
+    timed = [record for record in records if "busy" in record]
+    if timed:
+        summary["timed"] = {
+            "threads": min(record["threads"] for record in timed),
+            "processors": max(record["processors"] for record in timed),
+            "busy": max(record["busy"] for record in timed),
+        }
     write_json(folder.summary, summary)
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=120)
     experiment.draw(results, figure)

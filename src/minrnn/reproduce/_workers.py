@@ -27,6 +27,8 @@ class Event:
     words: str = ""
     result: Any = None
     seconds: float = 0.0
+    busy: float | None = None
+    """What share of the processors others took before a timed cell began."""
 
 
 class _Worker:
@@ -82,7 +84,7 @@ def _share_out(experiment: Experiment, cells: Sequence[Cell], threads: Sequence[
                     yield Event(cell, kind, *rest)
                     continue
                 if kind == "done":
-                    yield Event(cell, kind, result=rest[0], seconds=rest[1])
+                    yield Event(cell, kind, result=rest[0], seconds=rest[1], busy=rest[2])
                 else:
                     yield Event(cell, kind, words=rest[0])
                 worker.cell = None
@@ -101,6 +103,7 @@ def _work(module: str, name: str, threads: int, connection: Connection) -> None:
 
     import torch
 
+    from minrnn.timing import busy
     from minrnn.training._allocator import keep_freed_memory
 
     torch.set_num_threads(threads)
@@ -115,9 +118,10 @@ def _work(module: str, name: str, threads: int, connection: Connection) -> None:
             cell: Cell = connection.recv()
         except EOFError:
             return
+        others = busy() if cell.alone else None
         began = time.monotonic()
         try:
-            connection.send(("done", experiment.run(cell, watch), time.monotonic() - began))
+            connection.send(("done", experiment.run(cell, watch), time.monotonic() - began, others))
         except BrokenPipeError:  # the parent was killed
             return
         except Exception:

@@ -41,9 +41,10 @@ class Gates(Contest):
         "Compared are the mean accuracy over the evaluations of a run in copying, which says how fast it is learned, "
         "and the last loss on the held-out text. Holds: the MLP is not better without overlap of the seeds in either "
         "task, neither at equal parameters nor at equal time (each run is judged up to the share of its steps for "
-        "which there is time until the fastest model ends). In part: it is better in one task. Positive control: the "
-        "tasks can tell models apart: 2 linear layers are better than 1 in copying. Negative control: three other "
-        "seeds of the linear model are not better than its first three."
+        "which there is time until the fastest model ends, in whole evaluations: a slower one is cut off before its "
+        "learning rate has come down, and the wide one is judged in this way alone). In part: it is better in one "
+        "task. Positive control: the tasks can tell models apart: 2 linear layers are better than 1 in copying. "
+        "Negative control: three other seeds of the linear model are not better than its first three."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:

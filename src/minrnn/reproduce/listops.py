@@ -44,7 +44,7 @@ class ListOpsBlocks(Contest):
         ),
         paper="500 to 2,000 tokens, width 128, 6 layers, 5,000 steps of 32.",
     )
-    minutes = ByScale(smoke=1, cpu=75, paper=10**4)
+    minutes = ByScale(smoke=1, cpu=50, paper=10**4)
     rule = (
         "Holds: minlstm with Conv and MLP is better than alone, without overlap of the seeds, also than alone at "
         "equal parameters, and better than with Conv. In part: better than alone. Positive control: the best block is "

@@ -42,17 +42,18 @@ class OfflineRL(Contest):
             "this is not D4RL, which no package carries: Hopper-v5 and Walker2d-v5, episodes that policies of mixed "
             "quality left here, PPO after each quarter of 400,000 steps, with noise drawn anew every 50 steps; those "
             "with a score below 60 are kept. Width 64, 2 layers with MLP, windows of 20 steps, 4,000 steps of 64; "
-            "return, observation and action are one token a step, not three; 50 episodes are tried."
+            "return, observation and action are one token a step, not three; 50 episodes are tried. Learning rates are "
+            "chosen by the error in the episodes of training, of which there are too few to hold some back."
         ),
         paper="width 128, 3 layers, 100,000 steps of 64, on the D4RL sets in the folder of --trajectories.",
     )
     minutes = ByScale(smoke=1.0, cpu=60.0, paper=10**4)
     rule = (
         "Scores are D4RL's normalised returns, of the return that the best kept episode has as the target. Holds: on "
-        "both bodies the means of mingru and of minlstm are within 5 points of attention's, or above it. In part: for "
-        "one of the bodies. Positive control: attention, conditioned, is more than 5 points above its clone of "
-        "everything, which is not, on average over the bodies. Negative control: actions of a fresh model score below "
-        "15."
+        "both bodies the means of mingru and of minlstm are within 5 points of attention's, or above it, and there "
+        "conditioning on the return helps: attention is more than 5 points above its clone of everything. In part: on "
+        "one of the bodies. Positive control: conditioning helps on one body or more. Negative control: actions of a "
+        "fresh model score below 15."
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -116,8 +117,12 @@ class OfflineRL(Contest):
 
     def judge(self, results: Results) -> Verdict:
         bodies = results.settings()
+        gained = {
+            body: mean(points(results, "attention", body)) - mean(points(results, CLONE, body)) for body in bodies
+        }
         level = [
-            all(
+            gained[body] > MARGIN
+            and all(
                 mean(points(results, model, body)) > mean(points(results, "attention", body))
                 or matches(points(results, model, body), points(results, "attention", body), MARGIN)
                 for model in ("mingru", "minlstm")
@@ -130,17 +135,14 @@ class OfflineRL(Contest):
             + ", ".join(f"{model} {spread(points(results, model, body), 1)}" for model in models)
             for body in bodies
         )
-        attention, clone = (
-            mean([mean(points(results, model, body)) for body in bodies]) for model in ("attention", CLONE)
-        )
         fresh = max(mean(points(results, "attention", body, "fresh")) for body in bodies)
         return Verdict(
             answer(holds=all(level), in_part=any(level)),
             words,
             Control(
-                "attention is more than 5 points above its clone of everything",
-                f"{attention:.1f} against {clone:.1f}",
-                attention > clone + MARGIN,
+                "attention is more than 5 points above its clone of everything on one body or more",
+                ", ".join(f"{body} {gain:+.1f}" for body, gain in gained.items()),
+                max(gained.values()) > MARGIN,
             ),
             Control("a fresh model scores below 15", f"{fresh:.1f}", fresh < 15),
         )

@@ -40,7 +40,7 @@ class StateTracking(Contest):
         ),
         paper="width 128, 20,000 steps.",
     )
-    minutes = ByScale(smoke=1, cpu=35, paper=10**4)
+    minutes = ByScale(smoke=1, cpu=50, paper=10**4)
     rule = (
         "Solved is a product that is right after 256 steps, of models trained to length 40. Holds: none of mingru, "
         "minlstm and mamba solves parity or A5, nor in five times the steps. In part: none solves one of the two. "
