@@ -48,11 +48,11 @@ class ListOpsBlocks(Contest):
     rule = (
         "Holds: minlstm with Conv and MLP is better than alone, without overlap of the seeds, also than alone at "
         "equal parameters, and better than with Conv. In part: better than alone. Positive control: the best block is "
-        f"at {100 * CLEARLY_MORE:.0f} % or more. Without looking into nested lists the commonest answer has 17 %, the best "
-        "guess from operator, smallest and largest digit of the outermost list 48 %, from its operator and what that "
-        f"makes of its digits {100 * SHALLOW:.0f} %: blocks that do no better have nothing to be told apart by. Negative "
-        "control: minlstm of one layer alone is not better than of three. (Before the runs the positive control asked "
-        "for 50 %, which a guess passes, and the verdict would be 'does not hold'.)"
+        f"at {percent([CLEARLY_MORE])} % or more. Without looking into nested lists the commonest answer has 17 %, the "
+        "best guess from operator, smallest and largest digit of the outermost list 48 %, from its operator and what "
+        f"that makes of its digits {percent([SHALLOW])} %: blocks that do no better have nothing to be told apart by. "
+        "Negative control: minlstm of one layer alone is not better than of three. (Before the runs the positive "
+        "control asked for 50 %, which a guess passes, and the verdict would be 'does not hold'.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -105,7 +105,7 @@ class ListOpsBlocks(Contest):
             answer(holds=holds, in_part=better(full, alone)),
             f"{words}; alone at equal parameters {percent(wider)}",
             Control(
-                f"the best block is at {100 * CLEARLY_MORE:.0f} %, above the best guess without nested lists, {100 * SHALLOW:.0f} %",
+                f"the best block is at {percent([CLEARLY_MORE])} %, above a guess that ignores nested lists",
                 f"{percent(best)}; {words}",
                 min(best) >= CLEARLY_MORE,
             ),
