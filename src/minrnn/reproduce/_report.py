@@ -98,8 +98,10 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     seeds = ", ".join(map(str, summary["seeds"]))
     timed = ""
     if "timed" in summary:
-        timed = "timed on {threads} of {processors} processors, of which others took {busy:.0%} at most; "
-        timed = timed.format(**summary["timed"])
+        used = summary["timed"]
+        timed = (
+            f"timed on {used['threads']} of {used['processors']} processors, others took {100 * used['busy']:.0f} %; "
+        )
     yield (
         f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; {timed}"
         f"commit {', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {machine}; "

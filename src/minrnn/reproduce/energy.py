@@ -90,8 +90,10 @@ class Energy(Contest):
         result["joules"] = joules and round(joules * training / (time.process_time() - used), 2)
         result["tokens"] = result["steps"] * fit.batch * fit.setting["context"]
         model.eval()
+        threads = torch.get_num_threads()
         torch.set_num_threads(1)  # one token has no work for two, and a waiting thread counts as a busy one
         costs = [_generate(model, counters) for _ in range(1 + REPEATS)][1:]
+        torch.set_num_threads(threads)  # for the next cell in this process
         energies = [energy for _, energy in costs if energy is not None]
         result["generating"] = {
             "processor_seconds": round(median(seconds for seconds, _ in costs), 4),

@@ -98,7 +98,7 @@ class Filters(Contest):
             f"channels whose gate hardly varies: {100 * min(fixed):.0f} to {100 * max(fixed):.0f} % of a layer",
             Control(
                 "an impulse decays by 1 - z a step, and gates without weights are fixed",
-                f"{decay:.1e}, {still:.0%}",
+                f"{decay:.1e}, {100 * still:.0f} %",
                 decay <= 1e-5 and still == 1,
             ),
             Control("the filter of twice the gate is told apart", f"{apart:.2f}", apart > 10 * AGREES),
