@@ -61,13 +61,14 @@ class LongRange(Contest):
             Contestant("lstm", "lstm:expansion=2*2"),
             Contestant("attention none", "attention:positions=none*2"),
             Contestant("attention rotary", "attention*2", family="attention none"),
+            Contestant("attention alibi", "attention:positions=alibi*2", family="attention none"),
             Contestant("attention window 16", "attention:window=16*2", family="attention none"),
         ]
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         if setting == ADDING:
             return SEEDS if contestant.name in ("mingru", "minlstm", "gru", "attention window 16") else (0,)
-        return (0,) if contestant.name != "attention window 16" else ()
+        return (0,) if contestant.name not in ("attention alibi", "attention window 16") else ()
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         length, memory = {"smoke": (40, 10), "cpu": (400, 100), "paper": (600, 1000)}[scale]
@@ -103,7 +104,7 @@ class LongRange(Contest):
         trained = [solved(scores(model, TRAINED)) for model in minimal]
         kept = [solved(scores(model, longest)) for model in minimal]
         words = []
-        for model in (*minimal, "gru", "lstm", "attention none"):
+        for model in (*minimal, "gru", "lstm", "attention none", "attention rotary", "attention alibi"):
             errors = [one["losses"][TRAINED] for one in results.of(model, ADDING)]
             at_once = f"{percent(scores(model, TRAINED))} at the trained length (squared error {spread(errors, 5)})"
             farther = ", ".join(

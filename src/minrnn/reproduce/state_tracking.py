@@ -55,6 +55,7 @@ class StateTracking(Contest):
             Contestant("minlstm", "minlstm:forget_bias=?*2"),
             Contestant("mamba", "mamba*2"),
             Contestant("attention", "attention*2"),
+            Contestant("attention alibi", "attention:positions=alibi*2", family="attention"),
             Contestant("attention without positions", "attention:positions=none*2", family="attention"),
             Contestant("gru", "gru*2"),
             Contestant("slstm", "slstm*2"),
@@ -65,7 +66,9 @@ class StateTracking(Contest):
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         if contestant.name == "attention without positions":
-            return SEEDS if setting == "parity" else ()
+            return {"parity": SEEDS, "A5": (0,)}.get(setting, ())
+        if contestant.name == "attention alibi":
+            return (0,) if setting in LONG else ()
         if setting in LONG.values():
             return (0,) if contestant.name in LINEAR else ()
         if setting == SCRATCHPAD:
