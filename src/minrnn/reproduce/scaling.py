@@ -46,7 +46,7 @@ class Scaling(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=75, paper=10**5)
+    minutes = ByScale(smoke=1, cpu=85, paper=10**5)
     rule = (
         "Compute is 6 x tokens x parameters of the layers (arXiv 2001.08361), and for attention 12 x layers x width x "
         "context / 2 a token more; losses are those at the end of training, means of seeds. Holds: one of mingru and "
