@@ -89,7 +89,7 @@ def busy(seconds: float = 0.3) -> float | None:
         (idle, everything) = (after - earlier for after, earlier in zip(_ticks(), before, strict=True))
     except OSError:
         return None
-    return 1 - idle / everything if everything else 0.0
+    return round(1 - idle / everything, 3) if everything else 0.0
 
 
 def _ticks() -> tuple[int, int]:

@@ -99,9 +99,8 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     timed = ""
     if "timed" in summary:
         used = summary["timed"]
-        timed = (
-            f"timed on {used['threads']} of {used['processors']} processors, others took {100 * used['busy']:.0f} %; "
-        )
+        others = "" if used["busy"] is None else f", of which others took {100 * used['busy']:.0f} % at most"
+        timed = f"timed on {used['threads']} of {used['processors']} processors{others}; "
     yield (
         f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; {timed}"
         f"commit {', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {machine}; "

@@ -116,10 +116,10 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
                 show.say(f"{name} {event.cell.key} failed: {event.words}")
                 continue
             record = {"experiment": name, "scale": scale, **asdict(event.cell), "result": event.result}
-            cost = {"seconds": round(event.seconds, 1), "threads": threads if event.cell.alone else 1}
+            cost: dict[str, float | None] = {"seconds": round(event.seconds, 1), "threads": 1}
             if event.cell.alone:
-                cost |= {"processors": os.cpu_count() or 1, "busy": round(event.busy or 0.0, 3)}
-                if cost["busy"] > MOST_BUSY:
+                cost |= {"threads": threads, "processors": os.cpu_count() or 1, "busy": event.busy}
+                if event.busy is not None and event.busy > MOST_BUSY:
                     disturbed.append(event.cell.key)
             write_json(folder.file(event.cell), record | made | cost)
         done = finished + sum(share for share, _ in states.values())
@@ -168,7 +168,7 @@ def summarize(folder: Folder) -> Verdict:
         summary["timed"] = {
             "threads": min(record["threads"] for record in timed),
             "processors": max(record["processors"] for record in timed),
-            "busy": max(record["busy"] for record in timed),
+            "busy": max((record["busy"] for record in timed if record["busy"] is not None), default=None),
         }
     write_json(folder.summary, summary)
     figure = Figure(figsize=(9, 4.5), layout="constrained", dpi=120)

@@ -91,7 +91,8 @@ class Filters(Contest):
             ratios += [max(new / old, old / new) for old, new in zip(before, after, strict=True)]
             shown = (", ".join(f"{one:.2f}" for one in each) for each in (before, after))
             words.append(f"{model} {' fresh and '.join(shown)} trained")
-        still = min(layer["fixed"] for model in results.models() for layer in _without_weights(results, model))
+        fresh = [one for model in results.models() for one in results.of(model, FRESH)]
+        still = min(layer["fixed"] for one in fresh for layer in one["without_weights"])
         return Verdict(
             answer(holds=agrees and max(ratios) >= MOVED and min(fixed) >= 0.5, in_part=agrees),
             f"responses within {worst:.1e}; median half-life of a channel in steps, by layer: {'; '.join(words)}; "
@@ -149,12 +150,6 @@ class Filters(Contest):
         right.legend(fontsize=7)
         for axes in (left, right):
             axes.grid(alpha=0.3)
-
-
-def _without_weights(results: Results, model: str) -> list[dict[str, Any]]:
-    (found,) = results.of(model, FRESH)
-    layers: list[dict[str, Any]] = found["without_weights"]
-    return layers
 
 
 def fixed_gates(model: SequenceModel) -> SequenceModel:

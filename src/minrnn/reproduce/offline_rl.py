@@ -105,15 +105,15 @@ class OfflineRL(Contest):
 
         fit = Fit.from_json(cell.options)
         task = Trajectories(**fit.setting)
+        learned_from = {"source": source(task.body, task.below)}
         if "tuning" in cell.setting:
-            return super().run(cell, watch) | {"source": source(task.body, task.below)}
+            return super().run(cell, watch) | learned_from
         episodes = 1 if "random" in task.body else EPISODES
         fresh = fresh_model(fit, cell.seed)
         model, result = train(fit, cell.seed, lambda done, words: watch(0.8 * done, words))
         watch(0.8, "trying it")
         tried = returns(model, task, episodes)
-        fresh_returns = returns(fresh, task, episodes)
-        return result | {"returns": tried, "fresh": fresh_returns, "source": source(task.body, task.below)}
+        return result | learned_from | {"returns": tried, "fresh": returns(fresh, task, episodes)}
 
     def judge(self, results: Results) -> Verdict:
         bodies = results.settings()

@@ -19,8 +19,8 @@ LENGTHS: Mapping[Scale, Sequence[int]] = {
     "paper": (64, 256, 512, 1024, 4096, 16_384, 65_536),
 }
 TOKENS = 65_536  # B x T at most
-LOOPS = ("GRUCell loop", "LSTMCell loop", "definition")
-LONGEST = dict.fromkeys((*LOOPS, "attention"), 16_384)  # more would take minutes a call
+LONGEST = dict.fromkeys(("GRUCell loop", "LSTMCell loop", "definition", "attention"), 16_384)
+"""Of those of which a longer call would take minutes."""
 SAME = (("minGRU", "definition"), ("nn.GRU", "GRUCell loop"), ("nn.LSTM", "LSTMCell loop"))
 """Two forms of one equation, compared before they are timed."""
 TOLERANCE = 1e-4
