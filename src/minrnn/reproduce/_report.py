@@ -46,7 +46,7 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
     )
     yield ""
     yield from _table(
-        ["experiment", "claim", "verdict", "minutes", "command"],
+        ["experiment", "claim", "verdict", "core-minutes", "command"],
         [
             [
                 f"[{name}](#{name})",
@@ -102,7 +102,7 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
         others = "" if used["busy"] is None else f", of which others took {100 * used['busy']:.0f} % at most"
         timed = f"timed on {used['threads']} of {used['processors']} processors{others}; "
     yield (
-        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} minutes of runs; {timed}"
+        f"`{summary['command']}`: seeds {seeds}; {summary['minutes']:g} core-minutes of runs; {timed}"
         f"commit {', '.join(f'`{commit}`' for commit in summary['commit'])}; {versions}; {machine}; "
         f"{', '.join(summary['date'])}."
     )
