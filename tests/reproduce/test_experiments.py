@@ -165,7 +165,7 @@ def test_without_its_controls_a_verdict_says_nothing(answer: Answer) -> None:
     assert verdict.answer == "undecidable at this scale" and "is missed" in verdict.because
 
 
-OVER_BUDGET = {"selective-copy": 200, "long-range": 80, "shakespeare": 165, "recall": 80, "scaling": 85}
+OVER_BUDGET = {"selective-copy": 200, "long-range": 80, "shakespeare": 195, "recall": 80, "scaling": 85}
 """Minutes of those that were found to take longer than the 75 that one is to take at scale cpu."""
 
 
