@@ -35,7 +35,7 @@ class Inference(Experiment):
             "take less time than a call of nn.GRU, Mamba with its convolution and twice as wide inside. attention's "
             "cache is filled, not computed; 'attention' copies and turns it anew at each step, as the layer here does, "
             "'attention, kept' is the least that a step can take: its maps, and a product with keys that were turned "
-            "and put in their place before."
+            "and put in their place before. Of each batch all mixers after all contexts are timed in turns."
         ),
         paper="as at cpu; the paper's machine and width are not given.",
     )
@@ -66,11 +66,11 @@ class Inference(Experiment):
         from minrnn.mixers import build
         from minrnn.timing import interleaved_medians
 
-        B, D = cell.options["B"], cell.options["D"]
-        found: list[dict[str, Any]] = []
-        for context in cell.options["contexts"]:
-            watch(len(found) / len(cell.options["contexts"]), f"context {context:,}")
-            runs, sizes = {}, {}
+        B, D, contexts = cell.options["B"], cell.options["D"], cell.options["contexts"]
+        runs: dict[str, partial[None]] = {}
+        found = []
+        for context in contexts:
+            sizes = {}
             for name in MODELS:
                 if "attention" in name and B * context > MOST_CACHED:
                     continue
@@ -82,15 +82,13 @@ class Inference(Experiment):
                     keys = torch.randn(B, context, *state.keys.shape[2:])
                     state = type(state)(keys, torch.randn_like(keys), torch.ones(B, context, dtype=torch.bool))
                 sizes[name] = sum(tensor.nbytes for tensor in state)
-                runs[name] = partial(_kept_step if name == KEPT else _step, mixer, x, state)
-            milliseconds = interleaved_medians(runs, cell.options["repeats"], lambda text: None)
-            found.append(
-                {
-                    "context": context,
-                    "microseconds": {name: round(1e3 * one, 1) for name, one in milliseconds.items()},
-                    "bytes": sizes,
-                }
-            )
+                runs[_run_of(name, context)] = partial(_kept_step if name == KEPT else _step, mixer, x, state)
+            found.append({"context": context, "bytes": sizes})
+        milliseconds = interleaved_medians(runs, cell.options["repeats"], partial(watch, 0.5))
+        for point in found:
+            point["microseconds"] = {
+                name: round(1e3 * milliseconds[_run_of(name, point["context"])], 1) for name in point["bytes"]
+            }
         return {"contexts": found}
 
     def judge(self, results: Results) -> Verdict:
@@ -148,6 +146,10 @@ class Inference(Experiment):
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel("µs a step")
         figure.axes[0].legend(fontsize=7)
+
+
+def _run_of(name: str, context: int) -> str:
+    return f"{name} after {context:,}"
 
 
 def _step(mixer: Any, x: Any, state: Any) -> None:
