@@ -39,7 +39,7 @@ class Inference(Experiment):
         ),
         paper="as at cpu; the paper's machine and width are not given.",
     )
-    minutes = ByScale(smoke=1, cpu=8, paper=8)
+    minutes = ByScale(smoke=1, cpu=5, paper=5)
     rule = (
         "Holds: at batch 64, mingru's step is shorter than gru's, minlstm's than lstm's and both than mamba's; and at "
         "batch 1, after 65,536 tokens, mingru's step takes at most 1.2 times that after 1. In part: one of the two "

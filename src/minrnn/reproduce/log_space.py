@@ -107,13 +107,13 @@ class LogSpace(Experiment):
         finite = [one for one in ratio if 0 < one < float("inf")]
         double = max(errors("direct", "float64"))
         worst = [max(errors(form, "float32", "gradient_error")) for form in FORMS[:3]]
+        compared = "worse" if better(identity, g) else "better" if better(g, identity) else "neither better nor worse"
         words = (
             f"largest error in float32 {max(direct):.1e} by the kernel, {max(loop):.1e} by the plain loop, "
             f"{max(logs):.1e} in log space; of gradients {worst[0]:.1e}, {worst[1]:.1e} and {worst[2]:.1e}; log space "
             f"takes {min(times):.0f} to {max(times):.0f} times as long as the kernel, and its gradients are "
             f"{min(finite):.2f} to {max(finite):.2f} times the size. Copying with 2 layers: "
-            f"{percent(identity)} % with any candidate, {percent(g)} % with g"
-            + (", which is worse" if better(identity, g) else "")
+            f"{percent(identity)} % with any candidate, {percent(g)} % with g, which is {compared}"
         )
         return Verdict(
             answer(holds=saved, in_part=2 * closer > len(direct)),
@@ -164,7 +164,7 @@ class LogSpace(Experiment):
             axes.set(xscale="log", yscale="log", xlabel="length T", title=f"gates: {regime}")
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel("largest error of h, relative")
-        figure.axes[0].legend(fontsize=6)
+        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right", fontsize=7, frameon=False)
 
 
 def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
