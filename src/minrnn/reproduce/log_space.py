@@ -164,7 +164,8 @@ class LogSpace(Experiment):
             axes.set(xscale="log", yscale="log", xlabel="length T", title=f"gates: {regime}")
             axes.grid(alpha=0.3)
         figure.axes[0].set_ylabel("largest error of h, relative")
-        figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside right", fontsize=7, frameon=False)
+        handles, labels = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside right center", fontsize=7, frameon=False)
 
 
 def _numbers(options: Mapping[str, Any]) -> dict[str, Any]:
