@@ -118,13 +118,14 @@ class Shakespeare(Contest):
         middle = [mean([mean(losses(one)) for one in rivals])]
         level = all(matches(losses(one), middle, MARGIN) for one in rivals)
         ratio, same_block = (mean(steps(model)) / mean(steps("mingru")) for model in (PLAIN, "attention"))
+        slow, fast = steps(PLAIN), steps("mingru")
         sets = [
-            f"{mean(steps(PLAIN)[some]) / mean(steps('mingru')[some]):.3f} with losses of "
+            f"{mean(slow[some]) / mean(fast[some]):.3f} with losses of "
             f"{mean(losses(PLAIN)[some]):.3f} and {mean(losses('mingru')[some]):.3f}"
-            for some in (slice(3), slice(3, None))
-            if steps(PLAIN)[some]
+            for some in (slice(len(SEEDS)), slice(len(SEEDS), None))
+            if slow[some]
         ]
-        each = [one / other for one, other in zip(steps(PLAIN), steps("mingru"), strict=True)]
+        each = [one / other for one, other in zip(slow, fast, strict=True)]
         words = ", ".join(f"{model} {spread(losses(model), 3)}" for model in (*rivals, "attention"))
         overfit = ", ".join(
             f"{model} {best(one):.3f} at best and {one['losses'][HELD_OUT]:.3f} at the end"
