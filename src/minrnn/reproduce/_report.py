@@ -45,6 +45,14 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
         "says by how much."
     )
     yield ""
+    yield (
+        "Of published figures, *others* are of other people than the paper's authors, and *unverified* ones were taken "
+        "from a second source. Formal languages and groups: parity asks whether the ones so far are odd in number; S3 "
+        "and A5 are the permutations of three things and the even ones of five, and the task is the product of all so "
+        "far. MQAR is multi-query associative recall: pairs of a key and a value, then some of the keys, whose values "
+        "are asked (arXiv 2312.04927). Mixers have the names of [their page](mixers.md)."
+    )
+    yield ""
     yield from _table(
         ["experiment", "claim", "verdict", "core-minutes", "command"],
         [
@@ -77,7 +85,7 @@ def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[st
     yield ""
     if isinstance(experiment, Contest):
         yield from _tuning(experiment, folder, recorded=verdict is not None)
-    yield f"**Rule, written before the run.** {experiment.rule}"
+    yield f"**Rule.** {experiment.rule}"
     yield ""
     if verdict is None:
         yield f"Not recorded yet; `{experiment.command('cpu')}` runs it."

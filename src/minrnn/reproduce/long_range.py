@@ -104,7 +104,7 @@ class LongRange(Contest):
         trained = [solved(scores(model, TRAINED)) for model in minimal]
         kept = [solved(scores(model, longest)) for model in minimal]
         words = []
-        for model in (*minimal, "gru", "lstm", "attention none", "attention rotary", "attention alibi"):
+        for model in (*minimal, "gru"):
             errors = [one["losses"][TRAINED] for one in results.of(model, ADDING)]
             at_once = f"{percent(scores(model, TRAINED))} at the trained length (squared error {spread(errors, 5)})"
             farther = ", ".join(
