@@ -59,7 +59,7 @@ def test_killed_at_any_moment(options: list[str], whole: Path, tmp_path: Path) -
     assert not [path for path in folder.iterdir() if path.name.endswith(".tmp")]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)])
 def test_stopped_by_a_signal(number: int, code: int, options: list[str], whole: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     process = start("train", *options, "--steps", "200", "--out", str(folder))
@@ -78,6 +78,24 @@ def test_handlers_are_put_back(options: list[str], tmp_path: Path) -> None:
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     assert main(["train", *options, "--steps", "3", "--out", str(tmp_path / "run")]) == 0
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == before
+
+
+def test_a_stream_whose_terminal_is_closed_saves_its_state(options: list[str], tmp_path: Path) -> None:
+    run, state = tmp_path / "run", tmp_path / "state.safetensors"
+    assert main(["train", *options, "--tokens", "bytes", "--steps", "3", "--out", str(run)]) == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "minrnn", "stream", str(run), "--state", str(state)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("3 sheep\n")
+    process.stdin.flush()
+    assert process.stdout.readline()
+    before = state.read_bytes()
+    process.send_signal(signal.SIGHUP)
+    process.communicate(timeout=300)
+    assert process.returncode == 129
+    assert state.read_bytes() != before  # it has read the line
 
 
 def test_generate_writes_as_it_goes_and_stops_with_its_reader(run: Path) -> None:

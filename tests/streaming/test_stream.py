@@ -15,6 +15,7 @@ import minrnn
 from minrnn.commands import main
 from minrnn.errors import UserError
 from minrnn.series import MinRNNClassifier, MinRNNForecaster, MinRNNRegressor, save_estimator
+from minrnn.training import TrainConfig, train
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(16, 2, 12))
@@ -198,3 +199,21 @@ def test_irregular_steps(tmp_path: Path) -> None:
     assert list(found.probabilities.values()) == pytest.approx(expected, abs=1e-5)
     with pytest.raises(ValueError, match="times in order"):
         answers.push([0.0, 0.0, 0.0])
+
+
+def test_text(tmp_path: Path) -> None:
+    """Bytes that are no whole character read the same, and their chances are added; a stream goes on from its file."""
+    (tmp_path / "text.txt").write_text("é à ü €" * 300)
+    settings = {"pattern": "mingru", "width": 8, "context": 16, "batch": 4, "steps": 2, "tokens": "bytes"}
+    config = TrainConfig(data=str(tmp_path / "text.txt"), out=str(tmp_path / "run"), **settings)  # type: ignore[arg-type]
+    train(config, quiet=True)
+    answers = minrnn.stream(tmp_path / "run")
+    found = answers.push("é")
+    chances = answers._reader.state.logits[0].double().softmax(dim=0).topk(5).values
+    assert sum(found.likely.values()) == pytest.approx(chances.sum().item())
+    answers.save(tmp_path / "state")
+    expected = answers.push("à")
+    assert minrnn.stream(tmp_path / "run").restore(tmp_path / "state").push("à") == expected
+    assert minrnn.stream(tmp_path / "run").push("à") != expected
+    with pytest.raises(ValueError, match=r"of type bytes; expected text \(str\)"):
+        answers.push(b"abc")

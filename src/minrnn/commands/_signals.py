@@ -6,9 +6,16 @@ import signal
 from types import FrameType
 
 
-def end_on_sigterm() -> None:
-    """From now on SIGTERM leaves through every `finally`, as Ctrl-C does."""
-    signal.signal(signal.SIGTERM, _end)
+def ending() -> list[signal.Signals]:
+    """SIGTERM and, unless it is ignored as under nohup, SIGHUP: the terminal was closed."""
+    hangup = getattr(signal, "SIGHUP", None)  # Windows has none
+    return [signal.SIGTERM] + ([hangup] if hangup and signal.getsignal(hangup) != signal.SIG_IGN else [])
+
+
+def end_on_signals() -> None:
+    """From now on these leave through every `finally`, as Ctrl-C does."""
+    for number in ending():
+        signal.signal(number, _end)
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -15,7 +15,7 @@ from minrnn.errors import UserError
 from minrnn.reproduce import FOLDER, load, names
 
 from ._parse import parse
-from ._signals import end_on_sigterm
+from ._signals import end_on_signals
 
 if TYPE_CHECKING:
     from minrnn.training._progress import Display
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
     failures = []
-    end_on_sigterm()  # the workers end too, and what is finished is kept
+    end_on_signals()  # the workers end too, and what is finished is kept
     show = display()
     try:
         if options.collect:

@@ -71,7 +71,7 @@ def main(arguments: Sequence[str]) -> int:
         if options.json:
             record["tokens"] = [run.tokenizer.decode([token]) for token in found.tokens.tolist()]
             record["log_probabilities"] = found.log_probabilities.round(6).tolist()
-            print(json.dumps(record, ensure_ascii=False))
+            print(json.dumps(record))
         else:
             print(f"{found.log_probability:.3f}\t{bits:.4f}\t{text}", flush=True)
     if options.embeddings:

@@ -15,7 +15,7 @@ from minrnn.errors import UserError
 
 from ._lines import read_lines
 from ._parse import parse
-from ._signals import end_on_sigterm
+from ._signals import end_on_signals
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ def main(arguments: Sequence[str]) -> int:
     if options.state:
         answers.save(options.state)  # so that hours of values are not read for a file that cannot be written
     series = is_of_series(options.run)
-    end_on_sigterm()
+    end_on_signals()
     try:
         for number, line in enumerate(read_lines("-"), 1):
             try:
                 answer = answers.push(_values(line) if series else line)
             except ValueError as error:
                 raise UserError(f"line {number}: {error}") from None
-            print(json.dumps(_plain(answer._asdict()), ensure_ascii=False), flush=True)
+            print(json.dumps(_plain(answer._asdict())), flush=True)
     finally:
         if options.state:
             answers.save(options.state)

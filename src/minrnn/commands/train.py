@@ -16,6 +16,7 @@ from minrnn.errors import UserError
 from minrnn.training import TrainConfig, resume, train
 
 from ._parse import parse
+from ._signals import ending
 
 if TYPE_CHECKING:
     from minrnn.training import RunResult
@@ -115,7 +116,9 @@ def speaks() -> bool:
 
 @contextmanager
 def stop_signals() -> Iterator[list[int]]:
-    """Collect Ctrl-C and SIGTERM in a list, so that work can end at a good place. A second Ctrl-C ends it at once."""
+    """Collect Ctrl-C and what else ends a process in a list, so that work can end at a good place. A second Ctrl-C ends
+    it at once.
+    """
     received: list[int] = []
 
     def note(number: int, frame: FrameType | None) -> None:
@@ -124,7 +127,7 @@ def stop_signals() -> Iterator[list[int]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, *ending())}
     try:
         yield received
     finally:

@@ -14,7 +14,9 @@ class Next(NamedTuple):
     log_probability: float
     """Of the piece, from all before it, in nats."""
     likely: dict[str, float]
-    """The likeliest next tokens, with their probabilities."""
+    """The likeliest next tokens, with their probabilities; those that read the same, as halves of a character do, are
+    one.
+    """
 
 
 class TextReader:
@@ -29,12 +31,14 @@ class TextReader:
         return start_of_text(self.run.model, self.run.tokenizer)
 
     def push(self, value: str) -> Next:
+        if not isinstance(value, str):
+            raise ValueError(f"the value is of type {type(value).__name__}; expected text (str)")
         found = read(self.run.model, self.run.tokenizer, value, self.state)
         self.state = found.end
         chances = self.state.logits[0].double().softmax(dim=0)
         best = chances.topk(min(LIKELY, len(chances)))
-        words = {
-            self.run.tokenizer.decode([token]): chance
-            for token, chance in zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        }
+        words: dict[str, float] = {}
+        for token, chance in zip(best.indices.tolist(), best.values.tolist(), strict=True):
+            word = self.run.tokenizer.decode([token])
+            words[word] = words.get(word, 0.0) + chance
         return Next(found.log_probability, words)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +22,7 @@ from ._run import Run
 from ._state_file import load_tree, save_tree
 
 
-@dataclass(frozen=True)
-class TextState:
+class TextState(NamedTuple):
     """Where a model is after some text: all that it keeps of it, and what it expects next.
 
     Attributes:
@@ -35,8 +35,8 @@ class TextState:
 
     def repeated(self, batch: int) -> TextState:
         """The same for B = batch."""
-        both = (self.state, self.logits)  # the window of a block without a convolution is no tensor
-        return TextState(*tree_map_only(Tensor, lambda one: one.repeat(batch, *[1] * (one.dim() - 1)), both))
+        whole: TextState = tree_map_only(Tensor, lambda one: one.repeat(batch, *[1] * (one.dim() - 1)), self)
+        return whole  # the window of a block without a convolution is no tensor
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class Reading:
 def read(model: LanguageModel, tokenizer: Tokenizer, text: str, after: TextState | None = None) -> Reading:
     """Read a text, from its beginning or `after` another.
 
-    A text begins after a newline, as in `generate`, so that its first token has a probability too.
+    A text begins after a newline, as in `generate`, so that its first token has a probability too. The model is left
+    in evaluation mode.
 
     Raises:
         UserError: there is nothing in the text, or characters that the tokenizer does not have.
@@ -122,11 +123,12 @@ def save_state(path: str | os.PathLike[str], state: TextState, run: Run) -> None
 
     Raises UserError where the file cannot be written.
     """
-    save_tree(path, (state.state, state.logits), run.digest)
+    save_tree(path, state, run.digest)
 
 
 def load_state(path: str | os.PathLike[str], run: Run) -> TextState:
     """The state in a file. Raises UserError where it is missing, damaged, or of another run."""
     weight = run.model.head.weight
-    like = (run.model.initial_state(1), weight.new_zeros(1, len(weight)))
-    return TextState(*load_tree(path, like, run.digest))
+    like = TextState(run.model.initial_state(1), weight.new_zeros(1, len(weight)))
+    state: TextState = load_tree(path, like, run.digest)
+    return state

@@ -37,9 +37,15 @@ def load_tree(path: str | os.PathLike[str], like: Any, digest: str) -> Any:
 
 
 def _named(leaves: list[Any]) -> dict[str, Tensor]:
-    """The tensors by their places; as precise in the file, whatever precision a run is loaded in."""
+    """The tensors by their places; as precise in the file, whatever precision a run is loaded in.
+
+    Raises TypeError for a leaf of another kind, which would be lost in silence.
+    """
+    for leaf in leaves:
+        if leaf is not None and not isinstance(leaf, Tensor):  # None: the window of a block without a convolution
+            raise TypeError(f"a state holds a {type(leaf).__name__}; expected tensors and None")
     return {
         str(at): leaf.float() if leaf.is_floating_point() and leaf.itemsize < 4 else leaf
         for at, leaf in enumerate(leaves)
-        if isinstance(leaf, Tensor)  # None: the window of a block without a convolution
+        if leaf is not None
     }
