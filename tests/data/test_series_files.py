@@ -155,12 +155,53 @@ def test_calendars(tmp_path: Path, days: list[str], after: str) -> None:
         (LONG.replace("b,2,8,80,cold", "b,2,8,80,hot"), Layout(target="kind", series="id"), "series b .* 'cold' and"),
         (LONG, Layout(target="kind", series="id", channels=("x", "z")), "the channel z is no column"),
         ("a,b\n1,2\n1,2,3,4\n", Layout(), "no CSV table: .*line 3"),
+        ("label,0,1\nhot,1,2,\ncold,3,4,\n", Layout(), "more values than its first line has names; .* end no row"),
+        (",0,1,label\n7,1,2,hot\n8,3,4,cold\n", Layout(), "column 1 of .* has no name.*--ignore 'Unnamed: 0'"),
+        ("a,a ,label\n1,2,hot\n", Layout(), "two columns 'a'"),
     ],
 )
 def test_bad_tables(tmp_path: Path, text: str, layout: Layout, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         load_labelled(file(tmp_path, text), layout, "classes")
     assert "\n" not in str(caught.value)
+
+
+def test_columns_without_a_name(tmp_path: Path) -> None:
+    """Empty ones end each line of some programs; one with the numbers of the rows comes from pandas."""
+    found = load_labelled(file(tmp_path, "label,0,1,\nhot,1,2,\ncold,3,4,\n"), Layout(), "classes")
+    np.testing.assert_array_equal(found.series, [[[1, 2]], [[3, 4]]])
+    frame = pd.DataFrame({"0": [1.0, 3.0], "label": ["hot", "cold"]}, index=[7, 8])
+    text = frame.to_csv()
+    left_out = load_labelled(file(tmp_path, text), Layout(ignore=("Unnamed: 0",)), "classes")
+    np.testing.assert_array_equal(left_out.series, [[[1]], [[3]]])
+    dates = pd.DataFrame({"v": [1.0, 2, 3]}, index=pd.date_range("2024-01-01", periods=3)).to_csv()
+    assert load_observed(file(tmp_path, dates), Layout()).clocks[0].every == "1 day"
+
+
+def test_the_index_of_a_parquet_file(tmp_path: Path) -> None:
+    days = pd.DatetimeIndex(["2024-01-01", "2024-01-02", "2024-01-09"], name="day")
+    path = tmp_path / "v.parquet"
+    pd.DataFrame({"v": [1.0, 2, 3]}, index=days).to_parquet(path)
+    with pytest.raises(UserError, match="mostly 1 day apart, but 7 days between"):
+        load_observed(str(path), Layout(time="day"))
+    pd.DataFrame({"v": [1.0, 2, 3]}, index=[7, 8, 9]).to_parquet(path)
+    assert load_observed(str(path), Layout()).channels == ["v"]
+
+
+def test_decimal_times(tmp_path: Path) -> None:
+    """0.3 - 0.2 is not 0.1 in binary."""
+    times = [f"{0.1 * step:.1f}" for step in range(600)]
+    found = load_observed(file(tmp_path, "t,v\n" + "".join(f"{t},1\n" for t in times)), Layout(time="t"))
+    assert found.clocks[0].after(2) == pytest.approx([60.0, 60.1])
+    times.remove("7.0")
+    with pytest.raises(UserError, match=r"mostly 0.1 apart, but 0.2 between 6.9 and 7.1"):
+        load_observed(file(tmp_path, "t,v\n" + "".join(f"{t},1\n" for t in times)), Layout(time="t"))
+
+
+def test_a_channel_y_beside_labels(tmp_path: Path) -> None:
+    text = "id,x,y,z,label\na,1,2,3,walk\na,4,5,6,walk\nb,1,2,3,run\n"
+    found = load_labelled(file(tmp_path, text), Layout(series="id"), "classes")
+    assert (found.target, found.channels) == ("label", ["x", "y", "z"])
 
 
 def test_bad_files(tmp_path: Path) -> None:

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 LABELS = ("label", "target", "class", "y")
+UNNAMED = "Unnamed: "
+"""What pandas calls a column without a name, with its place."""
+UNEVEN = 1e-3
+"""Of a step: decimal times are rounded, a row that is missing makes a whole step."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,25 @@ class Layout:
         if not self.ignore_absent:
             for name in self.ignore:
                 column(table, name, path, "--ignore")
-        return table.drop(columns=list(self.ignore), errors="ignore")
+        table = table.drop(columns=list(self.ignore), errors="ignore")
+        return table if self.channels else _without_unnamed(table, path)
+
+
+def _without_unnamed(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+    """Without columns that have neither a name nor a value. Raises UserError for one that may be a count of the rows,
+    from which a network would learn the order of the file; dates without a name are taken.
+    """
+    import pandas as pd
+
+    unnamed = [name for name in table.columns if name.startswith(UNNAMED)]
+    table = table.drop(columns=[name for name in unnamed if table[name].isna().all()])
+    for name in unnamed:
+        if name in table.columns and pd.api.types.is_numeric_dtype(table[name]):
+            raise UserError(
+                f"column {int(name.removeprefix(UNNAMED)) + 1} of {path} has no name, as the numbers of the rows have "
+                f"none; give it one, or leave it out (--ignore {name!r})"
+            )
+    return table
 
 
 @dataclass(frozen=True)
@@ -109,12 +131,18 @@ class Clock:
         if len(times) < 2:
             return cls(times.iloc[-1], None)
         steps = times.diff().iloc[1:]
-        usual = steps.mode().iloc[0]
-        if (steps == usual).all() and usual != 0 * usual:
-            return cls(times.iloc[-1], usual)
+        if pd.api.types.is_float_dtype(times):
+            usual = steps.median()
+            uneven = (steps - usual).abs() > UNEVEN * abs(usual)
+            exact = (times.iloc[-1] - times.iloc[0]) / len(steps)
+        else:
+            usual = exact = steps.mode().iloc[0]
+            uneven = steps != usual
+        if not uneven.any() and usual != 0 * usual:
+            return cls(times.iloc[-1], exact)
         if pd.api.types.is_datetime64_any_dtype(times) and len(times) > 2 and (name := pd.infer_freq(times)):
             return cls(times.iloc[-1], name)
-        at = int((steps != usual).to_numpy().argmax()) if usual != 0 * usual else 0
+        at = int(uneven.to_numpy().argmax()) if usual != 0 * usual else 0
         raise UserError(
             f"column {times.name} of {path} is mostly {_words(usual)} apart, but {_words(steps.iloc[at])} between "
             f"{times.iloc[at]} and {times.iloc[at + 1]}; fill in the rows that are missing (with empty values), and "
@@ -293,7 +321,8 @@ def _target_of(table: pd.DataFrame, layout: Layout, path: Path) -> str:
         if layout.labelled:
             column(table, layout.target, path, "--target")
         return layout.target
-    return next((name for name in table.columns if name.lower() in LABELS and name not in layout.channels), "")
+    free = [name for name in table.columns if name not in layout.channels]
+    return next((name for label in LABELS for name in free if name.lower() == label), "")
 
 
 def _labels(table: pd.DataFrame, target: str) -> np.ndarray | None:
@@ -425,7 +454,7 @@ def _words(step: Any) -> str:
     import pandas as pd
 
     if not isinstance(step, pd.Timedelta):
-        return str(step)
+        return f"{step:g}" if isinstance(step, float) else str(step)
     for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
         if (count := step.total_seconds() / size) and count == int(count):
             return f"{int(count)} {name}{'s' * (abs(count) != 1)}"
