@@ -155,6 +155,13 @@ def test_mistakes_elsewhere(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["evaluate", str(run), "--split", "test"], "test"),
         (["evaluate", str(run), "--data", "nowhere"], "nowhere"),
         (["demo", "--minutes", "0", "--out", str(tmp_path / "demo")], "how long"),
+        (["demo", "--out", str(run)], "holds a run already"),
+        (["generate", "x" * 300], "File name too long"),
+        (["train", "--data", "python-docs", "--steps", "1", "--out", "x" * 300], "File name too long"),
+        (
+            ["train", "--data", "python-docs", "--steps", "1", "--width", f"{10**20}", "--out", str(tmp_path / "w")],
+            "no model of",
+        ),
     ):
         assert problem in said(capsys, *arguments)
 
@@ -198,6 +205,16 @@ def test_lines_are_those_between_newlines(
     assert said[0] == said[1]
     texts = [json.loads(line)["text"] for line in said[0].split("\n") if line]
     assert texts == ["3 sheep\u2028jumped", "over\x0csheep"]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_full_disk_behind_stdout(run: Path) -> None:
+    for words in (["--help"], ["generate", str(run), "--tokens", "3"]):
+        with open("/dev/full", "w") as full:
+            command = [sys.executable, "-m", "minrnn", *words]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 2
+        assert len(done.stderr.splitlines()) == 1 and "No space left" in done.stderr
 
 
 def trained_on(folder: Path, text: str, *words: str) -> Path:

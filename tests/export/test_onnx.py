@@ -261,6 +261,14 @@ def test_folders_are_not_lost(
     assert {path.name for path in tmp_path.iterdir()} == {"notes", "file", "out"}
 
 
+def test_an_export_whose_replacement_was_killed_is_put_back(runs: Path, tmp_path: Path) -> None:
+    export_onnx(runs / "text", tmp_path / "out")
+    (tmp_path / "out").rename(tmp_path / ".out.old")  # between the two moves
+    with pytest.raises(UserError, match="--overwrite"):
+        export_onnx(runs / "text", tmp_path / "out")
+    assert (tmp_path / "out/step.onnx").exists()
+
+
 @pytest.mark.parametrize("theirs", ["model.json", "out/notes.txt", "out/data/notes.txt"])
 def test_files_that_no_export_wrote_are_not_replaced(
     runs: Path, tmp_path: Path, exported_before: pytest.MonkeyPatch, theirs: str

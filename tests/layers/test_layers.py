@@ -139,6 +139,11 @@ def test_chunks_are_the_whole(kind: type[Layer], options: dict[str, Any], length
     close(h, h_n)
 
 
+def test_no_sequences_have_no_lengths() -> None:
+    out, h_n = make(MinGRU)(random(5, 0, 5), lengths=[])
+    assert out.shape == (5, 0, 7) and h_n.shape == (1, 0, 7)
+
+
 def test_bfloat16_steps_continue_in_float32() -> None:
     """h rises by 3e-4 a step, which a state rounded to bfloat16 would soon no longer notice."""
     layer = make(MinGRU, batch_first=True, state_dtype=torch.float32).bfloat16()

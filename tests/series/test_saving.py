@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -144,3 +145,28 @@ def test_damage_is_one_clear_line(tmp_path: Path) -> None:
     refused("model.safetensors")
     with pytest.raises(UserError, match="no run folder"):
         load_estimator(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("moves", range(1, 4))
+def test_a_run_whose_replacement_was_killed(tmp_path: Path, moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the next command finds is the old run or the new one, whole, and it is not replaced unasked."""
+    first, second = (MinRNNRegressor(**SMALL | {"random_state": seed}).fit(X, np.arange(24)) for seed in (0, 1))
+    run, killed = tmp_path / "run", tmp_path / "killed"
+    save_estimator(first, run)
+    move, left = os.replace, moves
+
+    def counted_move(source: Path, target: Path) -> None:
+        nonlocal left
+        if ".old.tmp" in str(target) or (".new.tmp" in str(source) and Path(target).parent == run):
+            if not left and not killed.exists():
+                shutil.copytree(run, killed)  # the disk as a power cut leaves it here
+            left -= 1
+        move(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("os.replace", counted_move)
+        save_estimator(second, run, overwrite=True)
+    with pytest.raises(UserError, match="holds a run already"):
+        save_estimator(second, killed)
+    answers = load_estimator(killed).predict(X)
+    assert any(np.array_equal(answers, one.predict(X)) for one in (first, second))

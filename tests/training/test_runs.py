@@ -219,6 +219,15 @@ def test_a_run_that_cannot_begin_leaves_no_folder(small: Small, change: dict[str
     assert not Path(config.out).exists()
 
 
+def test_a_run_does_not_read_itself(small: Small, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "text.txt").rename(tmp_path / "texts" / "text.txt")
+    with pytest.raises(UserError, match=r"--out .* lies in the folder that is learned from; give one outside"):
+        train(small("texts/run", data=str(tmp_path / "texts")), quiet=True)
+    assert os.listdir(tmp_path / "texts") == ["text.txt"]
+    train(small("texts/.runs/one", data=str(tmp_path / "texts")), quiet=True)  # what is hidden is not learned from
+
+
 def test_other_files_are_not_mixed_with(small: Small, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "letter.txt").write_text("dear")

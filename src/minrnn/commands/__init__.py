@@ -74,9 +74,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\nstopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of stdout has seen enough, as in `minrnn generate ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_stdout()
         return 0
+    except OSError as error:  # of a name that is too long, a folder that may not be read, a full disk behind stdout
+        reason = error.strerror or str(error)
+        if error.filename is None:
+            _give_up_stdout()
+            reason = f"cannot write the answer: {reason}"
+        else:
+            reason = f"cannot use {error.filename}: {reason}"
+        print(f"{' '.join(['minrnn', *words[:1]])}: {reason}", file=sys.stderr)
+        return 2
     return code
+
+
+def _give_up_stdout() -> None:
+    """What is left in its buffer goes nowhere, instead of into another error at the end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _warn(message: Warning | str, *where: object, **more: object) -> None:

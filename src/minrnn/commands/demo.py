@@ -6,8 +6,11 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
+from minrnn.errors import UserError
 from minrnn.training import TrainConfig, train
+from minrnn.training._folder import RunFolder, Settings
 
 from ._parse import parse
 from .train import sit
@@ -45,7 +48,18 @@ class DemoOptions:
     minutes: float = CONFIG.minutes
     """Time to train."""
     out: str = CONFIG.out
-    """Run folder; what an earlier demo left there is replaced."""
+    """Run folder; what an earlier demo left there is replaced, another run is not."""
+
+
+def _is_demo(folder: str) -> bool:
+    """Whether an earlier demo made the run there; one of another release may have had other settings."""
+    if folder == CONFIG.out:
+        return True
+    try:
+        found = Settings.load(RunFolder(Path(folder))).config
+    except UserError:
+        return False
+    return (found.data, found.pattern, found.width) == (CONFIG.data, CONFIG.pattern, CONFIG.width)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -56,7 +70,7 @@ def main(arguments: Sequence[str]) -> int:
     from minrnn.training import generate, load_run
 
     config = replace(CONFIG, minutes=options.minutes, out=options.out)
-    result, code = sit(config.out, partial(train, config, overwrite=True))
+    result, code = sit(config.out, partial(train, config, overwrite=_is_demo(config.out)))
     if result.held_out is None:
         return code
     print("counting n-grams of orders 1 to 6", file=sys.stderr, flush=True)

@@ -25,14 +25,18 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
 
     Raises UserError where `out` holds something that is not to be lost, or cannot be written.
     """
-    found, given, out = names_in(out), out, out.resolve()
+    given, out = out, out.resolve()
+    temporary, old = (out.with_name(f".{out.name}.{kind}") for kind in ("tmp", "old"))
+    if old.exists() and not out.exists():  # killed between two moves
+        with writing(out):
+            old.rename(out)
+    found = names_in(given)
     if Path.cwd().is_relative_to(out):
         raise UserError(f"--out {given} is the folder that you are in, or around it; give another")
     if found and (foreign := _foreign(out, found)):
         raise UserError(f"--out {given} holds other files, {foreign} first; give a new or an empty folder")
     if found and not overwrite:
         raise UserError(f"--out {given} holds an export already: give another --out, or --overwrite it")
-    temporary, old = (out.with_name(f".{out.name}.{kind}") for kind in ("tmp", "old"))
     with writing(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         for leftover in (temporary, old):

@@ -231,6 +231,8 @@ def of_each(function: Callable[..., Tensor], *states: Any) -> Any:
 
 
 def _checked_lengths(lengths: Tensor | Sequence[int], B: int, T: int, device: torch.device) -> Tensor:
+    if not isinstance(lengths, Tensor) and not len(lengths):
+        lengths = torch.zeros(0, dtype=torch.int64)  # torch takes an empty list for floats
     lengths = torch.as_tensor(lengths)
     if lengths.shape != (B,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
         raise ValueError(

@@ -72,6 +72,7 @@ class RunFolder:
 
         Raises UserError for one that may not, and for anything else.
         """
+        self._finish_moving()
         found = names_in(self.path)
         if is_run(self.path):
             if not overwrite:
@@ -133,12 +134,27 @@ class RunFolder:
                 os.replace(other.path / file.name, file)
             raise
 
+    def _finish_moving(self) -> None:
+        """Where `anew` was killed between its moves: put back what is old, or if all of that was away, go on."""
+        new, old = self._new, self._old
+        if old.config.exists():
+            with writing(self.path):
+                (old if new.config.exists() else new)._move_to(self)
+
+    @property
+    def _new(self) -> RunFolder:
+        return RunFolder(self.path / ".new.tmp")
+
+    @property
+    def _old(self) -> RunFolder:
+        return RunFolder(self.path / ".old.tmp")
+
     @contextmanager
     def _rooms(self) -> Iterator[tuple[RunFolder, RunFolder]]:
         """Two folders inside this one, for what is new and for what is old, which go when they are empty or not needed;
         and with them this one, where it was made for them.
         """
-        new, old = RunFolder(self.path / ".new.tmp"), RunFolder(self.path / ".old.tmp")
+        new, old = self._new, self._old
         made = not self.path.exists()
         try:
             with writing(self.path):

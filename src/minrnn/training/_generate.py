@@ -39,7 +39,8 @@ def generate(
         seed: same seed, same text.
         after: the state that `prompt` is read from (see `read`), which may be empty then.
 
-    A piece is empty while a character's bytes are not complete. Time and memory per token do not grow with the text.
+    A piece is empty while a character's bytes are not complete. Time and memory per token do not grow with the text,
+    but for mixers whose state grows (`attention` without a window, `srupp`). The model is left in evaluation mode.
 
     Example: `"".join(pieces[0] for pieces in generate(run.model, run.tokenizer, "ROMEO:", tokens=200))`
 
@@ -98,7 +99,7 @@ def choose(logits: Tensor, temperature: float, top_k: int, top_p: float, generat
     """One token for each row of logits: (B, V) -> (B, 1) int64."""
     if temperature == 0:
         return logits.argmax(-1, keepdim=True)
-    logits = logits / temperature
+    logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # none overflows, however small temperature is
     if 0 < top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
     probabilities = logits.softmax(-1)

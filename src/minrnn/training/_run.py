@@ -37,7 +37,7 @@ def build_model(config: TrainConfig, vocabulary_size: int) -> LanguageModel:
         )
     except ValueError as error:  # a pattern or a size that no model has
         raise UserError(str(error)) from error
-    except (RuntimeError, MemoryError) as error:  # what torch raises where memory is short
+    except (RuntimeError, MemoryError, TypeError, OverflowError) as error:  # torch's, for sizes beyond memory and int64
         reason = str(error).splitlines()[0]
         raise UserError(f"no model of --width {config.width} and --pattern {config.pattern} here: {reason}") from error
 

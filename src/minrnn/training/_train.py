@@ -51,6 +51,7 @@ def train(
 
     run = RunFolder(Path(config.out))
     config = dataclasses.replace(config, data=lasting(config.data))  # so that the run can be resumed from any folder
+    _check_apart(config)
     settings = begun_with(config, os.fspath(init)) if init else Settings(config)
     alone = os.environ.get("WORLD_SIZE", "1") == "1"
     claimed = alone and run.claim(settings, overwrite)
@@ -70,6 +71,15 @@ def train(
                 run.release()
             raise
         return trainer.run(should_stop)
+
+
+def _check_apart(config: TrainConfig) -> None:
+    """A run that lies in the folder of its text would read itself, and find its text changed when it is resumed."""
+    data, out = Path(config.data).resolve(), Path(config.out).resolve()
+    if data.is_dir() and out.is_relative_to(data):
+        hidden = any(part.startswith(".") for part in out.relative_to(data).parts)
+        if not hidden:
+            raise UserError(f"--out {config.out} lies in the folder that is learned from; give one outside {data}")
 
 
 def resume(
