@@ -24,13 +24,23 @@ SHORTEST = 0.05  # seconds
 def interleaved_medians(
     runs: Mapping[str, Callable[[], object]], repeats: int, progress: Callable[[str], None]
 ) -> dict[str, float]:
-    """Median milliseconds of each run; one repeat of all of them after another, so that a slow minute hits all
-    alike.
+    """Median milliseconds of each run (see `interleaved`)."""
+    return interleaved(runs, repeats, progress, {"milliseconds": lambda: 1e3 * time.perf_counter()})["milliseconds"]
+
+
+def interleaved(
+    runs: Mapping[str, Callable[[], object]],
+    repeats: int,
+    progress: Callable[[str], None],
+    clocks: Mapping[str, Callable[[], float]],
+) -> dict[str, dict[str, float]]:
+    """How far each run puts on each of some clocks (seconds, joules, ...), medians; one repeat of all of them after
+    another, so that a slow minute hits all alike.
 
     A repeat of a short run is the mean of as many calls as take `SHORTEST`: after a long run of something else, the
     first call would also pay for caches and for threads that fell asleep.
     """
-    times: dict[str, list[float]] = {name: [] for name in runs}
+    found: dict[str, dict[str, list[float]]] = {clock: {name: [] for name in runs} for clock in clocks}
     calls = dict.fromkeys(runs, 1)
     for repeat in range(repeats + 1):
         for name, run in runs.items():
@@ -38,13 +48,18 @@ def interleaved_medians(
             if not repeat:
                 run()  # may compile
             began = time.perf_counter()
+            before = {clock: read() for clock, read in clocks.items()}
             for _ in range(calls[name]):
                 run()
-            seconds = (time.perf_counter() - began) / calls[name]
-            times[name].append(1e3 * seconds)
-            if not repeat:
-                calls[name] = max(1, round(SHORTEST / max(seconds, 1e-6)))
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+            if repeat:
+                for clock, read in clocks.items():
+                    found[clock][name].append((read() - before[clock]) / calls[name])
+            else:
+                calls[name] = max(1, round(SHORTEST / max(time.perf_counter() - began, 1e-6)))
+    return {
+        clock: {name: statistics.median(values) for name, values in of_clock.items()}
+        for clock, of_clock in found.items()
+    }
 
 
 def peak_extra_bytes(run: Callable[[], object]) -> int | None:

@@ -155,8 +155,8 @@ def test_mistakes_elsewhere(run: Path, tmp_path: Path, capsys: pytest.CaptureFix
         (["evaluate", str(run), "--split", "test"], "test"),
         (["evaluate", str(run), "--data", "nowhere"], "nowhere"),
         (["demo", "--minutes", "0", "--out", str(tmp_path / "demo")], "how long"),
-        (["demo", "--out", str(run)], "holds a run already"),
-        (["generate", "x" * 300], "File name too long"),
+        (["demo", "--out", str(run)], "holds a run that is no demo"),
+        (["generate", "x" * 300], "x" * 300),
         (["train", "--data", "python-docs", "--steps", "1", "--out", "x" * 300], "File name too long"),
         (
             ["train", "--data", "python-docs", "--steps", "1", "--width", f"{10**20}", "--out", str(tmp_path / "w")],

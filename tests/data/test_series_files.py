@@ -156,7 +156,8 @@ def test_calendars(tmp_path: Path, days: list[str], after: str) -> None:
         (LONG, Layout(target="kind", series="id", channels=("x", "z")), "the channel z is no column"),
         ("a,b\n1,2\n1,2,3,4\n", Layout(), "no CSV table: .*line 3"),
         ("label,0,1\nhot,1,2,\ncold,3,4,\n", Layout(), "more values than its first line has names; .* end no row"),
-        (",0,1,label\n7,1,2,hot\n8,3,4,cold\n", Layout(), "column 1 of .* has no name.*--ignore 'Unnamed: 0'"),
+        (",0,1,label\n7,1,2,hot\n8,3,4,cold\n", Layout(), "a column without a name \\('Unnamed: 0'\\).*--ignore"),
+        (",Unnamed: 0,label\n7,1,hot\n8,3,cold\n", Layout(), "a column without a name"),
         ("a,a ,label\n1,2,hot\n", Layout(), "two columns 'a'"),
     ],
 )
@@ -184,8 +185,14 @@ def test_the_index_of_a_parquet_file(tmp_path: Path) -> None:
     pd.DataFrame({"v": [1.0, 2, 3]}, index=days).to_parquet(path)
     with pytest.raises(UserError, match="mostly 1 day apart, but 7 days between"):
         load_observed(str(path), Layout(time="day"))
-    pd.DataFrame({"v": [1.0, 2, 3]}, index=[7, 8, 9]).to_parquet(path)
-    assert load_observed(str(path), Layout()).channels == ["v"]
+    pd.DataFrame({"v": [1.0, 2, 3]}, index=days.rename(None)).to_parquet(path)
+    with pytest.raises(UserError, match="mostly 1 day apart, but 7 days between"):
+        load_observed(str(path), Layout())
+    counted = pd.DataFrame({"v": [1.0, 2, 3]}, index=[7, 8, 9])
+    both = counted.assign(id=[7, 8, 9]).set_index("id", drop=False)
+    for frame, channels in ((counted, ["v"]), (both, ["v", "id"]), (counted.set_index("v", append=True), ["v"])):
+        frame.to_parquet(path)
+        assert load_observed(str(path), Layout()).channels == channels
 
 
 def test_decimal_times(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_damage_is_one_clear_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("moves", range(1, 4))
 def test_a_run_whose_replacement_was_killed(tmp_path: Path, moves: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the next command finds is the old run or the new one, whole, and it is not replaced unasked."""
+    """What the next save finds is the old run or the new one, whole, and it is not replaced unasked."""
     first, second = (MinRNNRegressor(**SMALL | {"random_state": seed}).fit(X, np.arange(24)) for seed in (0, 1))
     run, killed = tmp_path / "run", tmp_path / "killed"
     save_estimator(first, run)

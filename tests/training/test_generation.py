@@ -47,7 +47,9 @@ def test_samples_of_a_batch_differ(model: LanguageModel) -> None:
     assert all(len(text) == 30 for text in samples)
 
 
-@pytest.mark.parametrize("options", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-6}, {"temperature": 1e-40}])
+@pytest.mark.parametrize(
+    "options", [{"top_k": 1}, {"top_p": 1e-6}, {"temperature": 1e-6}, {"temperature": 1e-40}, {"temperature": 1e-60}]
+)
 def test_the_narrowest_choice_is_greedy(model: LanguageModel, options: dict[str, float]) -> None:
     assert sample(model, **options) == sample(model, temperature=0.0)
 

@@ -255,7 +255,7 @@ def test_one_run_one_process(small: Small) -> None:
         return False
 
     train(config, should_stop=second, quiet=True)
-    assert "another process is training" in problems[0]
+    assert "another process is writing" in problems[0]
 
 
 def test_a_changed_text_is_noticed(small: Small, text: Path) -> None:

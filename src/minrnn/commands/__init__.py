@@ -5,6 +5,7 @@ Each command is a module with `main(arguments) -> exit code`, imported only when
 
 from __future__ import annotations
 
+import errno
 import importlib
 import io
 import os
@@ -62,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             code: int = command.main(words[1:])
         sys.stdout.flush()
     except UserError as error:
-        if os.environ.get("RANK", "0") == "0":  # one process of a group speaks
+        if speaks():
             print(f"minrnn {words[0]}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except ModuleNotFoundError as error:
@@ -77,15 +78,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_stdout()
         return 0
     except OSError as error:  # of a name that is too long, a folder that may not be read, a full disk behind stdout
-        reason = error.strerror or str(error)
+        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            raise
         if error.filename is None:
             _give_up_stdout()
-            reason = f"cannot write the answer: {reason}"
-        else:
-            reason = f"cannot use {error.filename}: {reason}"
-        print(f"{' '.join(['minrnn', *words[:1]])}: {reason}", file=sys.stderr)
+        place = "read or write" if error.filename is None else f"use {error.filename}"
+        if speaks():
+            print(f"{' '.join(['minrnn', *words[:1]])}: cannot {place}: {error.strerror}", file=sys.stderr)
         return 2
     return code
+
+
+def speaks() -> bool:
+    """Whether this is the process, of those that torchrun started, that talks to the person."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def _give_up_stdout() -> None:

@@ -161,7 +161,9 @@ ANSWERS = ("horizon", "quantiles")
 
 
 def train(task: str, arguments: Sequence[str]) -> int:
-    """Fit an estimator and write its run folder; 130 or 143 where a signal ended it early, with what it had learned."""
+    """Fit an estimator and write its run folder; 130, 143 or 129 where a signal ended it early, with what it had
+    learned.
+    """
     if task not in OPTIONS:
         raise UserError(f"--task is {task}; expected language, {', '.join(OPTIONS)}")
     options = parse(OPTIONS[task], "train", arguments)

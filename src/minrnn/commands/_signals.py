@@ -19,4 +19,6 @@ def end_on_signals() -> None:
 
 
 def _end(number: int, frame: FrameType | None) -> None:
+    for again in ending():  # a terminal that closes sends two, and what is being saved is not to be broken off
+        signal.signal(again, signal.SIG_IGN)
     raise SystemExit(128 + number)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from minrnn.errors import UserError
 from minrnn.training import TrainConfig, train
-from minrnn.training._folder import RunFolder, Settings
+from minrnn.training._folder import RunFolder, Settings, is_run
 
 from ._parse import parse
 from .train import sit
@@ -48,7 +48,7 @@ class DemoOptions:
     minutes: float = CONFIG.minutes
     """Time to train."""
     out: str = CONFIG.out
-    """Run folder; what an earlier demo left there is replaced, another run is not."""
+    """Run folder; what is in runs/demo is replaced, and elsewhere what an earlier demo left."""
 
 
 def _is_demo(folder: str) -> bool:
@@ -70,7 +70,9 @@ def main(arguments: Sequence[str]) -> int:
     from minrnn.training import generate, load_run
 
     config = replace(CONFIG, minutes=options.minutes, out=options.out)
-    result, code = sit(config.out, partial(train, config, overwrite=_is_demo(config.out)))
+    if is_run(Path(config.out)) and not _is_demo(config.out):
+        raise UserError(f"--out {config.out} holds a run that is no demo; give another folder")
+    result, code = sit(config.out, partial(train, config, overwrite=True))
     if result.held_out is None:
         return code
     print("counting n-grams of orders 1 to 6", file=sys.stderr, flush=True)

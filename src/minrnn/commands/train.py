@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from minrnn.errors import UserError
 from minrnn.training import TrainConfig, resume, train
 
+from . import speaks
 from ._parse import parse
 from ._signals import ending
 
@@ -52,7 +53,7 @@ class ResumeOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Train, and say on stdout how good the model is; 130 or 143 where a signal stopped it."""
+    """Train, and say on stdout how good the model is; 130, 143 or 129 where a signal stopped it."""
     task, others = _task(arguments)
     if task != "language":
         from ._series import train as train_series
@@ -107,11 +108,6 @@ def sit(folder: str, work: Work) -> tuple[RunResult, int]:
         where = f"after step {result.step}" if result.step else "before the first step"
         print(f"stopped {where}; go on with: minrnn train --resume {folder}", file=sys.stderr)
     return result, 128 + received[0]
-
-
-def speaks() -> bool:
-    """Whether this is the process, of those that torchrun started, that talks to the person."""
-    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

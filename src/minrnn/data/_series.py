@@ -60,22 +60,23 @@ class Layout:
             for name in self.ignore:
                 column(table, name, path, "--ignore")
         table = table.drop(columns=list(self.ignore), errors="ignore")
-        return table if self.channels else _without_unnamed(table, path)
+        asked_for = {self.target, self.series, self.time, *self.channels, *self.known, *self.static}
+        return table if self.channels else _without_unnamed(table, asked_for, path)
 
 
-def _without_unnamed(table: pd.DataFrame, path: Path) -> pd.DataFrame:
+def _without_unnamed(table: pd.DataFrame, asked_for: set[str], path: Path) -> pd.DataFrame:
     """Without columns that have neither a name nor a value. Raises UserError for one that may be a count of the rows,
-    from which a network would learn the order of the file; dates without a name are taken.
+    from which a network would learn the order of the file; dates without a name are taken, and what is asked for.
     """
     import pandas as pd
 
-    unnamed = [name for name in table.columns if name.startswith(UNNAMED)]
+    unnamed = [name for name in table.columns if name.startswith(UNNAMED) and name not in asked_for]
     table = table.drop(columns=[name for name in unnamed if table[name].isna().all()])
     for name in unnamed:
         if name in table.columns and pd.api.types.is_numeric_dtype(table[name]):
             raise UserError(
-                f"column {int(name.removeprefix(UNNAMED)) + 1} of {path} has no name, as the numbers of the rows have "
-                f"none; give it one, or leave it out (--ignore {name!r})"
+                f"{path} has a column without a name ({name!r}), as the numbers of the rows are written; give it one, "
+                f"delete it, or leave it out in training (--ignore {name!r})"
             )
     return table
 
@@ -132,7 +133,7 @@ class Clock:
             return cls(times.iloc[-1], None)
         steps = times.diff().iloc[1:]
         if pd.api.types.is_float_dtype(times):
-            usual = steps.median()
+            usual = steps.quantile(interpolation="lower")  # the median, as one of them
             uneven = (steps - usual).abs() > UNEVEN * abs(usual)
             exact = (times.iloc[-1] - times.iloc[0]) / len(steps)
         else:

@@ -35,13 +35,15 @@ def read_table(path: Path) -> pd.DataFrame:
         raise UserError(f"{path} is empty; expected a line of column names and a line for each row") from None
     except (ValueError, ImportError, EOFError, zlib.error) as error:  # of the parser, UTF-8, Arrow and gzip
         raise UserError(f"{path} is no {suffix[1:].upper()} table: {str(error).splitlines()[0]}") from None
-    counted = pd.api.types.is_integer_dtype(table.index) and table.index.name is None
     if suffix != ".parquet" and not isinstance(table.index, pd.RangeIndex):
         raise UserError(
             f"a row of {path} has more values than its first line has names; give each column a name, and end no row "
             f"with {READERS[suffix]!r}"
         )
-    table = table.reset_index(drop=counted)  # a row is named by its place in the file
+    if isinstance(table.index, pd.DatetimeIndex) and table.index.name is None:
+        table.index.name = "index"
+    named = [name for name in table.index.names if name is not None and name not in table.columns]
+    table = table.reset_index(level=named).reset_index(drop=True)  # a row is named by its place in the file
     table.columns = [str(name).strip() for name in table.columns]
     if twice := [name for name, again in zip(table.columns, table.columns.duplicated(), strict=True) if again]:
         raise UserError(f"{path} has two columns {twice[0]!r}; give each a name of its own")

@@ -26,13 +26,13 @@ def appearing(out: Path, overwrite: bool) -> Iterator[Path]:
     Raises UserError where `out` holds something that is not to be lost, or cannot be written.
     """
     given, out = out, out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise UserError(f"--out {given} is the folder that you are in, or around it; give another")
     temporary, old = (out.with_name(f".{out.name}.{kind}") for kind in ("tmp", "old"))
     if old.exists() and not out.exists():  # killed between two moves
         with writing(out):
             old.rename(out)
     found = names_in(given)
-    if Path.cwd().is_relative_to(out):
-        raise UserError(f"--out {given} is the folder that you are in, or around it; give another")
     if found and (foreign := _foreign(out, found)):
         raise UserError(f"--out {given} holds other files, {foreign} first; give a new or an empty folder")
     if found and not overwrite:

@@ -113,7 +113,7 @@ def locked(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError(f"another process is training in {folder}; wait for it or stop it first") from None
+            raise UserError(f"another process is writing to {folder}; wait for it or stop it first") from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -14,7 +14,7 @@ from typing import Any
 from minrnn.errors import UserError
 
 from ._config import TrainConfig
-from ._files import _flush, names_in, read_json, write_json, write_text, writing
+from ._files import _flush, locked, names_in, read_json, write_json, write_text, writing
 
 FORMAT = 1
 
@@ -111,7 +111,7 @@ class RunFolder:
         self.is_free(overwrite)
         with self._rooms() as (new, old):
             yield new
-            with writing(self.path):
+            with writing(self.path), locked(self.path):
                 self._move_to(old)  # all that is old goes before anything new comes, so that nobody reads a mixture
                 try:
                     new._move_to(self)
@@ -137,8 +137,8 @@ class RunFolder:
     def _finish_moving(self) -> None:
         """Where `anew` was killed between its moves: put back what is old, or if all of that was away, go on."""
         new, old = self._new, self._old
-        if old.config.exists():
-            with writing(self.path):
+        if any(file.exists() for file in old.files):
+            with writing(self.path), locked(self.path):
                 (old if new.config.exists() else new)._move_to(self)
 
     @property

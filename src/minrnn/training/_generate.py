@@ -99,7 +99,8 @@ def choose(logits: Tensor, temperature: float, top_k: int, top_p: float, generat
     """One token for each row of logits: (B, V) -> (B, 1) int64."""
     if temperature == 0:
         return logits.argmax(-1, keepdim=True)
-    logits = (logits - logits.amax(-1, keepdim=True)) / temperature  # none overflows, however small temperature is
+    least = torch.finfo(logits.dtype).tiny  # a smaller temperature is 0 in this dtype
+    logits = (logits - logits.amax(-1, keepdim=True)) / max(temperature, least)  # none overflows
     if 0 < top_k < logits.shape[-1]:
         logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
     probabilities = logits.softmax(-1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 INTERVAL = 1.9  # seconds between plain lines
@@ -45,7 +46,8 @@ class Lines:
         self._last = time.monotonic()
 
     def say(self, text: str) -> None:
-        print(text, file=sys.stderr, flush=True)
+        with suppress(OSError):  # the terminal was closed; what is learned is to be saved all the same
+            print(text, file=sys.stderr, flush=True)
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
         if self._due() or step == steps:
@@ -84,7 +86,8 @@ class Bar:
         self._bar.start()
 
     def say(self, text: str) -> None:
-        self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with suppress(OSError):
+            self._bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
     def step(self, step: int, steps: int, loss: float, rate: float, left: float | None) -> None:
         figures = f"step {step}/{steps or '?'}  loss {loss:.3f}  {rate:,.0f} {self._unit}/s  {clock(left)} left"
@@ -94,7 +97,8 @@ class Bar:
         self._bar.update(self._task, description=doing)
 
     def close(self) -> None:
-        self._bar.stop()
+        with suppress(OSError):
+            self._bar.stop()
 
 
 def display(unit: str = "tokens") -> Display:

@@ -76,7 +76,7 @@ def train(
 def _check_apart(config: TrainConfig) -> None:
     """A run that lies in the folder of its text would read itself, and find its text changed when it is resumed."""
     data, out = Path(config.data).resolve(), Path(config.out).resolve()
-    if data.is_dir() and out.is_relative_to(data):
+    if os.path.isabs(config.data) and data.is_dir() and out.is_relative_to(data):
         hidden = any(part.startswith(".") for part in out.relative_to(data).parts)
         if not hidden:
             raise UserError(f"--out {config.out} lies in the folder that is learned from; give one outside {data}")
