@@ -66,7 +66,7 @@ class Speed(Experiment):
         ),
         paper="needs the GPU of the paper; on a processor, batch 64 at every length.",
     )
-    minutes = ByScale(smoke=1, cpu=40, paper=600)
+    minutes = ByScale(smoke=1, cpu=12, paper=600)
     rule = (
         "Not tested here: a processor cannot confirm what a T4 does. What is shown is the same comparison on this "
         "machine, fully timed: forward and backward, medians of interleaved repeats. Positive control: minGRU is "
