@@ -78,11 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _give_up_stdout()
         return 0
     except OSError as error:  # of a name that is too long, a folder that may not be read, a full disk behind stdout
-        if error.filename is None and error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise
-        if error.filename is None:
+        if error.filename is not None:
+            place = f"use {error.filename}"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
             _give_up_stdout()
-        place = "read or write" if error.filename is None else f"use {error.filename}"
+            place = "read or write"
+        else:
+            raise
         if speaks():
             print(f"{' '.join(['minrnn', *words[:1]])}: cannot {place}: {error.strerror}", file=sys.stderr)
         return 2

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -12,16 +11,13 @@ import numpy as np
 
 from minrnn.errors import UserError
 
-from ._tables import READERS, column, first_row, kind_of_table, numbers, read_table
+from ._tables import READERS, column, first_row, kind_of_table, numbers, read_table, without_unnamed
+from ._times import Clock, read_times, seconds
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LABELS = ("label", "target", "class", "y")
-UNNAMED = "Unnamed: "
-"""What pandas calls a column without a name, with its place."""
-UNEVEN = 1e-3
-"""Of a step: decimal times are rounded, a row that is missing makes a whole step."""
 
 
 @dataclass(frozen=True)
@@ -61,24 +57,7 @@ class Layout:
                 column(table, name, path, "--ignore")
         table = table.drop(columns=list(self.ignore), errors="ignore")
         asked_for = {self.target, self.series, self.time, *self.channels, *self.known, *self.static}
-        return table if self.channels else _without_unnamed(table, asked_for, path)
-
-
-def _without_unnamed(table: pd.DataFrame, asked_for: set[str], path: Path) -> pd.DataFrame:
-    """Without columns that have neither a name nor a value. Raises UserError for one that may be a count of the rows,
-    from which a network would learn the order of the file; dates without a name are taken, and what is asked for.
-    """
-    import pandas as pd
-
-    unnamed = [name for name in table.columns if name.startswith(UNNAMED) and name not in asked_for]
-    table = table.drop(columns=[name for name in unnamed if table[name].isna().all()])
-    for name in unnamed:
-        if name in table.columns and pd.api.types.is_numeric_dtype(table[name]):
-            raise UserError(
-                f"{path} has a column without a name ({name!r}), as the numbers of the rows are written; give it one, "
-                f"delete it, or leave it out in training (--ignore {name!r})"
-            )
-    return table
+        return table if self.channels else without_unnamed(table, asked_for, path)
 
 
 @dataclass(frozen=True)
@@ -115,54 +94,6 @@ class Observed:
         for said, names in (("known in advance", self.known_channels), ("of each series", self.static_names)):
             words += f"; {said}: {', '.join(names)}" if names else ""
         return words
-
-
-@dataclass(frozen=True)
-class Clock:
-    """When the steps of a series are, so that those after it have a time as well."""
-
-    last: Any
-    step: Any  # a number, a Timedelta, the name of a frequency, or None for steps that are counted
-
-    @classmethod
-    def of(cls, times: pd.Series, path: Path) -> Clock:
-        """Raises UserError where the steps are not equally far apart."""
-        import pandas as pd
-
-        if len(times) < 2:
-            return cls(times.iloc[-1], None)
-        steps = times.diff().iloc[1:]
-        if pd.api.types.is_float_dtype(times):
-            usual = steps.quantile(interpolation="lower")  # the median, as one of them
-            uneven = (steps - usual).abs() > UNEVEN * abs(usual)
-            exact = (times.iloc[-1] - times.iloc[0]) / len(steps)
-        else:
-            usual = exact = steps.mode().iloc[0]
-            uneven = steps != usual
-        if not uneven.any() and usual != 0 * usual:
-            return cls(times.iloc[-1], exact)
-        if pd.api.types.is_datetime64_any_dtype(times) and len(times) > 2 and (name := pd.infer_freq(times)):
-            return cls(times.iloc[-1], name)
-        at = int(uneven.to_numpy().argmax()) if usual != 0 * usual else 0
-        raise UserError(
-            f"column {times.name} of {path} is mostly {_words(usual)} apart, but {_words(steps.iloc[at])} between "
-            f"{times.iloc[at]} and {times.iloc[at + 1]}; fill in the rows that are missing (with empty values), and "
-            "name the column of the series' names (--series) where there are several"
-        )
-
-    @property
-    def every(self) -> str:
-        return _words(self.step)
-
-    def after(self, steps: int) -> list[Any]:
-        """The times of the next steps."""
-        import pandas as pd
-
-        if self.step is None:
-            return list(range(1, steps + 1))
-        if isinstance(self.step, str):
-            return list(pd.date_range(self.last, periods=steps + 1, freq=self.step)[1:])
-        return [self.last + k * self.step for k in range(1, steps + 1)]
 
 
 def load_labelled(source: str, layout: Layout, kind: str) -> Labelled:
@@ -280,7 +211,7 @@ def _from_steps(table: pd.DataFrame, target: str, layout: Layout, path: Path) ->
         names.append(name)
         values = _stacked(rows, channels, path)
         if layout.irregular:
-            values = np.concatenate([values, _seconds(rows[layout.time])[None]])
+            values = np.concatenate([values, seconds(rows[layout.time])[None]])
         series.append(values)
         if target:
             if rows[target].nunique(dropna=False) > 1:
@@ -307,7 +238,7 @@ def _channels(table: pd.DataFrame, taken: set[str], layout: Layout, path: Path) 
 def _groups(table: pd.DataFrame, layout: Layout, path: Path, time: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The name and the rows of each series; in the order of their times, if there is a column of these."""
     if time:
-        table = table.assign(**{time: _times(column(table, time, path, "--time"), path)})
+        table = table.assign(**{time: read_times(column(table, time, path, "--time"), path)})
     groups: Any = [("1", table)]
     if layout.series:
         column(table, layout.series, path, "--series")
@@ -344,37 +275,6 @@ def _first_dates(table: pd.DataFrame, layout: Layout) -> str:
     taken = {layout.series, *layout.known, *layout.static, *layout.channels}
     first = next((name for name in table.columns if name not in taken), "")
     return "" if not first or pd.api.types.is_numeric_dtype(table[first]) else str(first)
-
-
-def _times(values: pd.Series, path: Path) -> pd.Series:
-    """Numbers or dates. Raises UserError where one is missing."""
-    import pandas as pd
-
-    if not (pd.api.types.is_numeric_dtype(values) or pd.api.types.is_datetime64_any_dtype(values)):
-        try:
-            with warnings.catch_warnings():  # that each is read alone, where they have no format in common
-                warnings.simplefilter("ignore", UserWarning)
-                values = pd.to_datetime(values)
-        except (ValueError, TypeError) as error:
-            reason = str(error).splitlines()[0]
-            raise UserError(
-                f"column {values.name} of {path} holds no dates ({reason}); name the column of the times (--time), or "
-                f"leave this one out (--ignore {values.name})"
-            ) from None
-    if (missing := values.isna()).any():
-        raise UserError(
-            f"column {values.name} of {path} has no time in row {first_row(missing)}; fill it in, or leave the row out"
-        )
-    return values
-
-
-def _seconds(times: pd.Series) -> np.ndarray:
-    """Times as numbers; dates in seconds since the first."""
-    import pandas as pd
-
-    if pd.api.types.is_datetime64_any_dtype(times):
-        times = (times - times.min()).dt.total_seconds()
-    return np.asarray(times, np.float64)
 
 
 def _without_end(values: np.ndarray) -> np.ndarray:
@@ -448,15 +348,3 @@ def _summary(series: list[np.ndarray], channels: list[str]) -> str:
         f"{len(series):,} series of {len(channels)} channel{'s' * (len(channels) > 1)} ({shown}), {steps} steps, "
         + (f"{missing:.1%} of values missing" if missing else "no value missing")
     )
-
-
-def _words(step: Any) -> str:
-    """1 hour rather than 0 days 01:00:00."""
-    import pandas as pd
-
-    if not isinstance(step, pd.Timedelta):
-        return f"{step:g}" if isinstance(step, float) else str(step)
-    for name, size in (("day", 86400), ("hour", 3600), ("minute", 60)):
-        if (count := step.total_seconds() / size) and count == int(count):
-            return f"{int(count)} {name}{'s' * (abs(count) != 1)}"
-    return f"{step.total_seconds():g} seconds"

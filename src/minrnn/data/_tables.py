@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 READERS = {".csv": ",", ".tsv": "\t", ".txt": "\t", ".parquet": ""}
+UNNAMED = "Unnamed: "
+"""What pandas calls a column without a name, with its place."""
 
 
 def kind_of_table(path: Path) -> str:
@@ -68,6 +70,23 @@ def _are_steps(names: list[str]) -> bool:
     """Whether the numbers among the names count: 0, 1, 2, ..."""
     numbers = [name for name in names if _is_number(name)]
     return numbers in ([str(at) for at in range(start, start + len(numbers))] for start in (0, 1))
+
+
+def without_unnamed(table: pd.DataFrame, asked_for: set[str], path: Path) -> pd.DataFrame:
+    """Without columns that have neither a name nor a value. Raises UserError for one that may be a count of the rows,
+    from which a network would learn the order of the file; dates without a name are taken, and what is asked for.
+    """
+    import pandas as pd
+
+    unnamed = [name for name in table.columns if name.startswith(UNNAMED) and name not in asked_for]
+    table = table.drop(columns=[name for name in unnamed if table[name].isna().all()])
+    for name in unnamed:
+        if name in table.columns and pd.api.types.is_numeric_dtype(table[name]):
+            raise UserError(
+                f"{path} has a column without a name ({name!r}), as the numbers of the rows are written; give it one, "
+                f"delete it, or leave it out in training (--ignore {name!r})"
+            )
+    return table
 
 
 def _is_number(text: str) -> bool:

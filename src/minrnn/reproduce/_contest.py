@@ -144,11 +144,10 @@ class Contest(Experiment):
             for one in self.contestants(scale)
             for seed in self.seeds(one, setting)[: 1 if scale == "smoke" else None]
         ]
-        timing = []
-        for setting in self.timed:
-            fits = {cell.model: dict(cell.options) for cell in learning if cell.setting == setting}
-            options = {"fits": fits, "repeats": 1 if scale == "smoke" else 9}
-            timing.append(Cell(ALL, SEEDS[0], _timing_of(setting), options, alone=True))
+        timing = [
+            in_turns(_timing_of(setting), [cell for cell in learning if cell.setting == setting], scale)
+            for setting in self.timed
+        ]
         return [*learning, *timing]
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
@@ -188,6 +187,12 @@ class Contest(Experiment):
             axes.set_title(setting, fontsize=9)
         for axes in panels[len(settings) :]:
             axes.set_visible(False)
+
+
+def in_turns(name: str, learning: Sequence[Cell], scale: Scale) -> Cell:
+    """One cell, alone on the machine, in which the models of others are measured in turns."""
+    fits = {cell.model: dict(cell.options) for cell in learning}
+    return Cell(ALL, SEEDS[0], name, {"fits": fits, "repeats": 1 if scale == "smoke" else 9}, alone=True)
 
 
 def _step_times(cell: Cell, watch: Watch) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ._contest import ALL, SEEDS, Contest, Contestant, on_short_windows
+from ._contest import ALL, Contest, Contestant, in_turns, on_short_windows
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
 from ._fit import Fit, Learner, SequenceModel
 from ._judging import answer
@@ -78,18 +78,15 @@ class Energy(Contest):
 
     def cells(self, scale: Scale, tuned: Results) -> Sequence[Cell]:
         learning = super().cells(scale, tuned)
-        options = {"fits": {cell.model: cell.options for cell in learning}, "repeats": 1 if scale == "smoke" else 9}
-        return [*learning, Cell(ALL, SEEDS[0], COSTS, options, alone=True)]
+        return [*learning, in_turns(COSTS, learning, scale)]
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         return _costs(cell, watch) if cell.model == ALL else super().run(cell, watch)
 
     def judge(self, results: Results) -> Verdict:
-        from .shakespeare import reached
-
         models, costs = results.models(""), _of_tokens(results)
-        worst = max(results.of(model)[0]["losses"]["held out"] for model in models)
-        tokens = {model: _tokens(results, model) * reached(results.of(model)[0], worst) for model in models}
+        worst, steps = _to_the_worst(results)
+        tokens = {model: _tokens(results, model) * steps[model] for model in models}
         training = {model: tokens[model] * costs[TRAINING][SECONDS][model] for model in models}
         generating = costs[GENERATING][SECONDS]
         others = [model for model in models if "mingru" not in model and model != "minlstm"]
@@ -115,15 +112,13 @@ class Energy(Contest):
         )
 
     def table(self, results: Results) -> Table:
-        from .shakespeare import reached
-
-        models, costs = results.models(""), _of_tokens(results)
-        worst = max(results.of(model)[0]["losses"]["held out"] for model in models)
+        costs = _of_tokens(results)
+        worst, steps = _to_the_worst(results)
         rows = []
-        for model in models:
+        for model in results.models(""):
             (made,) = results.of(model)
             row = [model, f"{made['parameters']:,}", f"{made['losses']['held out']:.3f}"]
-            row.append(f"{reached(made, worst):.0f}")
+            row.append(f"{steps[model]:.0f}")
             for what, digits in ((TRAINING, 1), (GENERATING, 0)):
                 row.append(f"{1e6 * costs[what][SECONDS][model]:,.{digits}f}")
                 row.append(f"{1e6 * costs[what][JOULES][model]:,.0f}" if JOULES in costs[what] else "no RAPL")
@@ -146,6 +141,15 @@ def _of_tokens(results: Results) -> Mapping[str, Mapping[str, Mapping[str, float
     (costs,) = results.of(ALL, COSTS)
     found: Mapping[str, Mapping[str, Mapping[str, float]]] = costs["a token"]
     return found
+
+
+def _to_the_worst(results: Results) -> tuple[float, dict[str, float]]:
+    """The loss that the worst of all ends at, and at which step each model is there."""
+    from .shakespeare import reached
+
+    made = {model: results.of(model)[0] for model in results.models("")}
+    worst = max(one["losses"]["held out"] for one in made.values())
+    return worst, {model: reached(one, worst) for model, one in made.items()}
 
 
 def _tokens(results: Results, model: str) -> int:
