@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,14 +113,15 @@ def _ticks() -> tuple[int, int]:
     return idle + waiting, user + nice + system + idle + waiting + sum(others)
 
 
-def environment() -> dict[str, Any]:
-    """Command, commit, versions and machine: what a figure needs beside it."""
-    packages = ("torch", "numba", "numpy")
+def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
+    """Command, commit, versions and machine: what a figure needs beside it. `packages`: more of them whose versions
+    are wanted.
+    """
     return {
         "command": " ".join(["minrnn", *sys.argv[1:]]),
         "commit": _commit(),
         "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in packages},
+        | {name: importlib.metadata.version(name) for name in ("torch", "numba", "numpy", *packages)},
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),

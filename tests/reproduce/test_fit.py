@@ -15,7 +15,7 @@ import torch
 from minrnn.errors import UserError
 from minrnn.reproduce import tasks
 from minrnn.reproduce._experiment import Results
-from minrnn.reproduce._fit import Fit, SequenceModel, evaluate, train
+from minrnn.reproduce._fit import Fit, SequenceModel, evaluate, fresh_model, train
 from minrnn.reproduce.gradients import by_distance
 from minrnn.reproduce.scaling import Scaling, compute
 from minrnn.reproduce.shakespeare import reached
@@ -38,22 +38,27 @@ def silent(done: float, words: str) -> None:
     """Watches nothing."""
 
 
+def learn(fit: Fit, seed: int) -> dict[str, Any]:
+    """What a fresh model comes to."""
+    return train(fresh_model(fit, seed), fit, seed, silent)
+
+
 def test_a_network_that_sees_its_state_learns_parity_and_the_same_seed_learns_the_same() -> None:
-    _, result = train(PARITY, 0, silent)
+    result = learn(PARITY, 0)
     assert result["scores"]["trained length"] > 0.99 and result["scores"]["longer"] > 0.9
     assert [point["step"] for point in result["curve"]] == [30, 60, 90, 120, 150]
     assert result["parameters"] == sum(
         p.numel() for p in SequenceModel(tasks.make(PARITY.task, PARITY.setting), PARITY).parameters()
     )
-    _, again = train(PARITY, 0, silent)
+    again = learn(PARITY, 0)
     assert again["scores"] == result["scores"] and again["losses"] == result["losses"]
-    _, other = train(PARITY, 1, silent)
+    other = learn(PARITY, 1)
     assert other["losses"] != result["losses"]
     json.dumps(result, allow_nan=False)
 
 
 def test_training_stops_when_it_is_enough() -> None:
-    _, result = train(replace(PARITY, enough=0.5), 0, silent)
+    result = learn(replace(PARITY, enough=0.5), 0)
     assert result["steps"] == 60 and len(result["curve"]) == 2
 
 

@@ -9,10 +9,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+from torch import nn
 
 from . import _picture
 from ._experiment import Cell, Experiment, Results, Scale, Table, Watch
-from ._fit import Fit, Learner, train
+from ._fit import Fit, Learner, fresh_model, train
 from ._judging import percent, seeds_solved
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ class Trial:
 
     def apply(self, fit: Fit) -> Fit:
         pattern = fit.pattern.replace(BIAS, f"forget_bias={self.forget_bias}")
-        return replace(fit, pattern=pattern, learning_rate=self.learning_rate)
+        return replace(fit, pattern=pattern, learning_rate=fit.learning_rate or self.learning_rate)
 
 
 BIAS = "forget_bias=?"
@@ -99,7 +100,9 @@ class Contest(Experiment):
 
     @abstractmethod
     def settings(self, scale: Scale) -> dict[str, Fit]:
-        """The fits that each contestant does, by name, with learning rate and pattern still open."""
+        """The fits that each contestant does, by name, with the pattern still open, and the learning rate (0) where it
+        is not a published one.
+        """
 
     def trials(self) -> Mapping[str, Fit]:
         """The short fits of the tuning at scale cpu and beyond, by the setting for which they choose; "" for all that
@@ -152,8 +155,22 @@ class Contest(Experiment):
 
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         if cell.model == ALL:
-            return _step_times(cell, watch)
-        return train(Fit.from_json(cell.options), cell.seed, watch)[1]
+            return self._step_times(cell, watch)
+        fit = Fit.from_json(cell.options)
+        return train(self.fresh(fit, cell.seed), fit, cell.seed, watch)
+
+    def fresh(self, fit: Fit, seed: int) -> nn.Module:
+        """What training begins with."""
+        return fresh_model(fit, seed)
+
+    def _step_times(self, cell: Cell, watch: Watch) -> dict[str, Any]:
+        from minrnn.timing import interleaved_medians
+
+        fits = {name: Fit.from_json(fit) for name, fit in cell.options["fits"].items()}
+        steps = {name: Learner(self.fresh(fit, cell.seed), fit, cell.seed).step for name, fit in fits.items()}
+        times = interleaved_medians(steps, cell.options["repeats"], partial(watch, 0.5))
+        milliseconds = {name: round(one, 2) for name, one in times.items()}
+        return {"milliseconds": milliseconds, "threads": torch.get_num_threads()}
 
     def table(self, results: Results) -> Table:
         labels = list(dict.fromkeys(label for one in results for label in one.result["scores"]))
@@ -193,14 +210,6 @@ def in_turns(name: str, learning: Sequence[Cell], scale: Scale) -> Cell:
     """One cell, alone on the machine, in which the models of others are measured in turns."""
     fits = {cell.model: dict(cell.options) for cell in learning}
     return Cell(ALL, SEEDS[0], name, {"fits": fits, "repeats": 1 if scale == "smoke" else 9}, alone=True)
-
-
-def _step_times(cell: Cell, watch: Watch) -> dict[str, Any]:
-    from minrnn.timing import interleaved_medians
-
-    steps = {name: Learner(Fit.from_json(fit), cell.seed).step for name, fit in cell.options["fits"].items()}
-    times = interleaved_medians(steps, cell.options["repeats"], partial(watch, 0.5))
-    return {"milliseconds": {name: round(one, 2) for name, one in times.items()}, "threads": torch.get_num_threads()}
 
 
 def step_milliseconds(results: Results, setting: str) -> Mapping[str, float]:

@@ -154,6 +154,8 @@ class Experiment(ABC):
 
     flags: ClassVar[ByScale[str]] = ByScale("", "", "")
     """What its command needs beside name and scale."""
+    packages: ClassVar[Sequence[str]] = ()
+    """Distributions beside torch, numba and numpy whose versions bear on what is found."""
 
     def command(self, scale: Scale) -> str:
         """What runs it."""
@@ -190,6 +192,6 @@ class Experiment(ABC):
             return verdict
         for control in (verdict.positive, verdict.negative):
             if not control.met:
-                because = f"control missed: {control.what}, found {control.found}"
+                because = f"control missed: {control.what}, found {control.found}. Measured: {verdict.because}"
                 return Verdict("undecidable at this scale", because, verdict.positive, verdict.negative)
         return verdict

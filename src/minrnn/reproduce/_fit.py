@@ -79,18 +79,18 @@ class SequenceModel(nn.Module):
 
 
 def fresh_model(fit: Fit, seed: int) -> SequenceModel:
-    """What `train` begins with."""
+    """What training begins with."""
     torch.manual_seed(seed)
     return SequenceModel(tasks.make(fit.task, fit.setting), fit)
 
 
 class Learner:
-    """A model as it learns."""
+    """A model as it learns: `model(inputs, scored)` gives outputs at the steps that are scored, (N, outputs)."""
 
-    def __init__(self, fit: Fit, seed: int) -> None:
+    def __init__(self, model: nn.Module, fit: Fit, seed: int) -> None:
         self.fit = fit
         self.task = tasks.make(fit.task, fit.setting)
-        self.model = fresh_model(fit, seed)
+        self.model = model
         self.optimizer = build_optimizer(self.model, fit)
         self.steps = 0
         self._rng = np.random.default_rng([seed, 1])
@@ -109,12 +109,11 @@ class Learner:
         return loss.item()
 
 
-def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, Any]]:
-    """The trained model, and parameters, steps, seconds, the curve and the scores as JSON. Processor seconds are those
-    of the steps of training, of all threads, without the evaluations.
+def train(model: nn.Module, fit: Fit, seed: int, watch: Watch) -> dict[str, Any]:
+    """Train a fresh model: parameters, steps, seconds, the curve and the scores as JSON. Processor seconds are those of
+    the steps of training, of all threads, without the evaluations.
     """
-    learner = Learner(fit, seed)
-    model = learner.model
+    learner = Learner(model, fit, seed)
 
     def measure(wanted: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, float]]:
         model.eval()
@@ -144,7 +143,7 @@ def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, A
         elif step % 20 == 0:
             watch(step / fit.steps, f"loss {loss:.3g}")
     final = curve[-1]["held_out"] | measure(fit.test)
-    return model, {
+    return {
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "steps": learner.steps,
         "seconds": round(curve[-1]["seconds"], 1),
@@ -155,7 +154,7 @@ def train(fit: Fit, seed: int, watch: Watch) -> tuple[SequenceModel, dict[str, A
 
 
 @torch.no_grad()
-def evaluate(model: SequenceModel, task: tasks.Task, fit: Fit) -> dict[str, float]:
+def evaluate(model: nn.Module, task: tasks.Task, fit: Fit) -> dict[str, float]:
     """Mean loss, and the share of scored steps, or of whole sequences, that are right."""
     losses, right, count = [], [], 0
     for inputs, scored, targets in task.held_out(fit.sequences, fit.sequences_at_once):

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from ._experiment import Answer
 
 SOLVED = 0.99
+SET = 3
+"""Seeds in a set: where the first contradicts the paper a second one is run."""
 
 
 def solved(scores: Sequence[float]) -> bool:
@@ -15,8 +17,13 @@ def solved(scores: Sequence[float]) -> bool:
 
 
 def better(scores: Sequence[float], others: Sequence[float]) -> bool:
-    """Higher, without overlap of the seeds."""
-    return min(scores) > max(others)
+    """Higher, without overlap of the seeds, in each set of them: of six seeds the ranges are wider than of three."""
+    return all(min(one) > max(other) for one, other in zip(in_sets(scores), in_sets(others), strict=True))
+
+
+def in_sets(values: Sequence[float]) -> list[Sequence[float]]:
+    """The seeds of each set."""
+    return [values[start : start + SET] for start in range(0, len(values), SET)]
 
 
 def matches(scores: Sequence[float], others: Sequence[float], margin: float) -> bool:

@@ -15,6 +15,8 @@ from ._run import Folder, summarize
 
 ANSWER = "answer.md"
 """In the folder of results: the opening of the page, which people write."""
+BUDGET = 75
+"""Minutes of two cores for an experiment."""
 
 
 def write_report(results: Path, page: Path) -> None:
@@ -37,12 +39,13 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
     yield ""
     yield (
         "Each experiment states its rule, with a positive and a negative control, before its runs, and says where it "
-        "was changed afterwards; where a control is missed, nothing is said. *Solved* is 99 % on at least two of three "
-        "seeds, *better* means that the ranges of the seeds do not overlap. Accuracies are in percent; of several "
-        "seeds the mean stands first, and the least and the greatest in brackets. What a table gives in seconds or "
-        "milliseconds was timed with nothing beside; all else ran one cell on each core. Every row was made by the "
-        "command in it, at scale `cpu`: what two cores can decide, far smaller than the paper's runs, each section "
-        "says by how much."
+        "was changed afterwards; where a control is missed, nothing is decided. *Solved* is 99 % on at least two of "
+        "three seeds, *better* means that the ranges of the seeds do not overlap, in each set of three where a "
+        "contradiction of the paper asked for a second. Accuracies are in percent; of several seeds the mean stands "
+        "first, and the least and the greatest in brackets. What a table gives in seconds or milliseconds was timed "
+        "with nothing beside; all else ran one cell on each core. Every row was made by the command in it, at scale "
+        "`cpu`: what two cores can decide, far smaller than the paper's runs, each section says by how much. "
+        f"{_over_budget(folders, verdicts)}"
     )
     yield ""
     yield (
@@ -69,6 +72,17 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
         ],
     )
     yield ""
+
+
+def _over_budget(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> str:
+    minutes = {
+        name: read_json(folder.summary)["minutes"] / 2 for folder in folders if verdicts[name := folder.experiment.name]
+    }
+    longer = [f"{name} {taken:.0f}" for name, taken in minutes.items() if taken > BUDGET]
+    return (
+        f"All together took {sum(minutes.values()) / 60:.0f} hours of two cores; at most {BUDGET} minutes were meant "
+        f"for each, and {', '.join(longer) or 'none'} took more."
+    )
 
 
 def _section(folder: Folder, verdict: Verdict | None, page: Path) -> Iterator[str]:

@@ -97,7 +97,7 @@ def _run_missing(folder: Folder, missing: Sequence[Cell], total: int, threads: i
     from minrnn.timing import environment
 
     name, scale = folder.experiment.name, folder.scale
-    made = environment()
+    made = environment(folder.experiment.packages)
     began = time.monotonic()
     finished, failed, disturbed = 0, [], []
     states: dict[str, tuple[float, str]] = {}
@@ -158,7 +158,7 @@ def summarize(folder: Folder) -> Verdict:
         "verdict": verdict.answer,
         "because": verdict.because,
         "table": asdict(table),
-        "minutes": round(sum(record["seconds"] for record in records) / 60, 1),
+        "minutes": round(sum(record["seconds"] * record["threads"] for record in records) / 60, 1),
     } | {
         key: _all_of(record[key] for record in records)
         for key in ("commit", "versions", "processor", "instructions", "system", "date")

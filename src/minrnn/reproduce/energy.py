@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._contest import ALL, Contest, Contestant, in_turns, on_short_windows
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
-from ._fit import Fit, Learner, SequenceModel
+from ._fit import Fit, Learner, SequenceModel, fresh_model
 from ._judging import answer
 
 if TYPE_CHECKING:
@@ -85,9 +85,7 @@ class Energy(Contest):
 
     def judge(self, results: Results) -> Verdict:
         models, costs = results.models(""), _of_tokens(results)
-        worst, steps = _to_the_worst(results)
-        tokens = {model: _tokens(results, model) * steps[model] for model in models}
-        training = {model: tokens[model] * costs[TRAINING][SECONDS][model] for model in models}
+        worst, training = _seconds_to_the_worst(results)
         generating = costs[GENERATING][SECONDS]
         others = [model for model in models if "mingru" not in model and model != "minlstm"]
         cheaper = [all(cost["mingru"] < cost[other] for other in others) for cost in (training, generating)]
@@ -127,11 +125,21 @@ class Energy(Contest):
         return Table(["model", "parameters", "last loss", f"steps to {worst:.3f}", *shown], rows)
 
     def draw(self, results: Results, figure: Figure) -> None:
-        costs = _of_tokens(results)
-        for axes, what in zip(figure.subplots(1, 2, sharey=True), (TRAINING, GENERATING), strict=True):
-            names = results.models("")
-            axes.barh(names, [1e6 * costs[what][SECONDS][name] for name in names])
-            axes.set_xlabel(f"{what}: processor seconds a million tokens")
+        figure.set_size_inches(13, 4)
+        costs, names = _of_tokens(results), results.models("")
+        worst, to_the_worst = _seconds_to_the_worst(results)
+        shown = {
+            f"training to {worst:.3f} nats: processor seconds": to_the_worst,
+            **{
+                f"{what}: processor seconds a million tokens": {
+                    name: 1e6 * seconds for name, seconds in costs[what][SECONDS].items()
+                }
+                for what in (TRAINING, GENERATING)
+            },
+        }
+        for axes, (label, seconds) in zip(figure.subplots(1, 3, sharey=True), shown.items(), strict=True):
+            axes.barh(names, [seconds[name] for name in names])
+            axes.set_xlabel(label)
             axes.grid(axis="x", alpha=0.3)
         figure.axes[0].invert_yaxis()
 
@@ -152,6 +160,13 @@ def _to_the_worst(results: Results) -> tuple[float, dict[str, float]]:
     return worst, {model: reached(one, worst) for model, one in made.items()}
 
 
+def _seconds_to_the_worst(results: Results) -> tuple[float, dict[str, float]]:
+    """The loss that the worst of all ends at, and the processor seconds of each model until it is there."""
+    worst, steps = _to_the_worst(results)
+    a_token = _of_tokens(results)[TRAINING][SECONDS]
+    return worst, {model: _tokens(results, model) * steps[model] * a_token[model] for model in steps}
+
+
 def _tokens(results: Results, model: str) -> int:
     """Of a training step."""
     fit = next(one.cell.options for one in results if one.cell.model == model)
@@ -170,13 +185,15 @@ def _costs(cell: Cell, watch: Watch) -> dict[str, Any]:
     clocks: dict[str, Callable[[], float]] = {SECONDS: time.process_time}
     if counters and all(_readable(counter) for counter in counters):
         clocks[JOULES] = partial(_joules, counters)
-    learners = {name: Learner(Fit.from_json(fit), cell.seed) for name, fit in cell.options["fits"].items()}
+    fits = {name: Fit.from_json(fit) for name, fit in cell.options["fits"].items()}
+    models = {name: fresh_model(fit, cell.seed) for name, fit in fits.items()}
+    learners = {name: Learner(models[name], fit, cell.seed) for name, fit in fits.items()}
     tokens = {name: one.fit.batch * one.fit.setting["context"] for name, one in learners.items()}
     repeats, threads = cell.options["repeats"], torch.get_num_threads()
     training = interleaved({name: one.step for name, one in learners.items()}, repeats, partial(watch, 0.3), clocks)
     torch.set_num_threads(1)  # one token has no work for two, and a waiting thread counts as a busy one
     generating = interleaved(
-        {name: partial(_generate, one.model.eval()) for name, one in learners.items()},
+        {name: partial(_generate, one.eval()) for name, one in models.items()},
         repeats,
         partial(watch, 0.8),
         clocks,

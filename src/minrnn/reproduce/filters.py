@@ -68,7 +68,8 @@ class Filters(Contest):
         if cell.setting == FRESH:
             fresh = fresh_model(fit, cell.seed)
             return {"layers": time_constants(fresh, fit), "without_weights": time_constants(fixed_gates(fresh), fit)}
-        model, result = train(fit, cell.seed, watch)
+        model = fresh_model(fit, cell.seed)
+        result = train(model, fit, cell.seed, watch)
         return result | {"layers": time_constants(model, fit), "response": response()}
 
     def judge(self, results: Results) -> Verdict:

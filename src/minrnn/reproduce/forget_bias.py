@@ -8,7 +8,7 @@ from . import _picture
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import NEVER, Fit
-from ._judging import answer, better, mean, percent
+from ._judging import SET, answer, better, mean, percent
 from .selective_copy import TRAINED, SelectiveCopy
 
 if TYPE_CHECKING:
@@ -39,8 +39,9 @@ class ForgetBias(Contest):
         "both sets of three. Holds: bias 1 or 3 is faster in the paper's normalised form and in the un-normalised "
         "one. In part: in one of them. Positive control: the fastest cell reaches a mean of 50 %. Negative control: "
         "bias -3, which forgets more, is not faster than bias 0 in the normalised form. (The rule before the first "
-        "three seeds looked at bias 3 alone and said 'does not hold', as it still does with all six; seeds 3 to 5 were "
-        "added then, and bias 1.)"
+        "three seeds looked at bias 3 alone and said 'does not hold', as it still does with all six. Seeds 3 to 5 were "
+        "added then, and bias 1, whose first three seeds were known to be ahead in the un-normalised form: its second "
+        "set is the test.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -73,18 +74,17 @@ class ForgetBias(Contest):
         faster, words = [], []
         for form in FORMS:
             zero = _speeds(results, f"{form}, bias 0")
-            sets = [part for part in (slice(0, 3), slice(3, 6)) if zero[part]]
             words.append(f"{form}: mean accuracy {percent(zero)} with bias 0")
             clear = []
             for bias in (1, 3):
                 speeds = _speeds(results, f"{form}, bias {bias}")
-                clear.append(all(better(speeds[part], zero[part]) for part in sets))
+                clear.append(better(speeds, zero))
                 ahead = sum(one > other for one, other in zip(speeds, zero, strict=True))
                 words[-1] += f", {percent(speeds)} with bias {bias}, which is ahead in {ahead} of {len(zero)} seeds"
             words[-1] += f"; {percent(_speeds(results, f'{form}, bias 5'))} with bias 5"
             faster.append(any(clear))
         best = max(mean(_speeds(results, f"{form}, bias {bias}")) for form in FORMS for bias in BIASES)
-        low, zero = (_speeds(results, f"normalised, bias {bias}") for bias in (-3, 0))
+        low, zero = (_speeds(results, f"normalised, bias {bias}")[:SET] for bias in (-3, 0))
         return Verdict(
             answer(holds=all(faster), in_part=any(faster)),
             "; ".join(words),

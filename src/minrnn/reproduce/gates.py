@@ -8,7 +8,7 @@ from . import _picture
 from ._contest import SEEDS, Contest, Contestant, on_short_windows, step_milliseconds
 from ._experiment import ByScale, Control, Results, Scale, Table, Verdict
 from ._fit import Fit
-from ._judging import answer, better, mean, percent, spread
+from ._judging import SET, answer, better, mean, percent, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -48,10 +48,11 @@ class Gates(Contest):
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        layers = 3 if scale == "paper" else 2
         return [
-            Contestant(LINEAR, "mingru:expansion=4,forget_bias=?*2"),
-            Contestant(EQUAL, "mingru:expansion=3.67,gate_mlp=1,forget_bias=?*2"),
-            Contestant(WIDE, "mingru:expansion=4,gate_mlp=1,forget_bias=?*2", family=EQUAL),
+            Contestant(LINEAR, f"mingru:expansion=4,forget_bias=?*{layers}"),
+            Contestant(EQUAL, f"mingru:expansion=3.67,gate_mlp=1,forget_bias=?*{layers}"),
+            Contestant(WIDE, f"mingru:expansion=4,gate_mlp=1,forget_bias=?*{layers}", family=EQUAL),
             Contestant("linear, 1 layer", "mingru:expansion=4,forget_bias=?", family=LINEAR),
             Contestant("MLP, 1 layer", "mingru:expansion=4,gate_mlp=1,forget_bias=?", family=EQUAL),
         ]
@@ -97,17 +98,16 @@ class Gates(Contest):
     def judge(self, results: Results) -> Verdict:
         wins, words = [], []
         for task in (COPY, TEXT):
-            times = {model: step_milliseconds(results, task)[model] for model in (LINEAR, EQUAL, WIDE)}
-            shares = {model: min(times.values()) / one for model, one in times.items()}
-            linear, equal, wide = (_measured(results, model, task)[:3] for model in shares)
-            timed = [_measured(results, model, task, share)[:3] for model, share in shares.items()]
+            shares = _shares(results, task)
+            linear, equal, wide = (_measured(results, model, task)[:SET] for model in shares)
+            timed = [_measured(results, model, task, share)[:SET] for model, share in shares.items()]
             wins.append(better(equal, linear) or better(timed[1], timed[0]) or better(timed[2], timed[0]))
             words.append(
                 f"{task}: {_written(task, linear)} linear, {_written(task, equal)} MLP at equal parameters, "
                 f"{_written(task, wide)} at equal width; at equal time "
                 + ", ".join(_written(task, one) for one in timed)
             )
-        first, again = (_measured(results, LINEAR, COPY)[part] for part in (slice(3), slice(3, None)))
+        first, again = (_measured(results, LINEAR, COPY)[part] for part in (slice(SET), slice(SET, None)))
         single = _measured(results, "linear, 1 layer", COPY)
         again = again or first
         return Verdict(
@@ -128,12 +128,16 @@ class Gates(Contest):
     def table(self, results: Results) -> Table:
         rows = []
         for task in (COPY, TEXT):
-            milliseconds = step_milliseconds(results, task)
+            milliseconds, shares = step_milliseconds(results, task), _shares(results, task)
             for model in results.models(task):
                 parameters = results.of(model, task)[0]["parameters"]
                 shown = [f"{parameters:,}", f"{milliseconds[model]:.0f}"]
-                rows.append([task, model, *shown, _written(task, _measured(results, model, task))])
-        return Table(["task", "model", "parameters", "ms a step", "mean accuracy, or last loss"], rows)
+                whole, in_time = (
+                    _written(task, _measured(results, model, task, share)) if share else ""
+                    for share in (1.0, shares.get(model))
+                )
+                rows.append([task, model, *shown, whole, in_time])
+        return Table(["task", "model", "parameters", "ms a step", "mean accuracy, or last loss", "at equal time"], rows)
 
     def draw(self, results: Results, figure: Figure) -> None:
         for axes, task in zip(figure.subplots(1, 2), (COPY, TEXT), strict=True):
@@ -142,6 +146,13 @@ class Gates(Contest):
             values = {model: [sign * one for one in _measured(results, model, task)] for model in models}
             _picture.dots(axes, values, "mean accuracy of a run" if task == COPY else "last loss, nats a character")
             axes.set_title(task, fontsize=9)
+
+
+def _shares(results: Results, task: str) -> dict[str, float]:
+    """Of its steps, what each of those compared can take until the fastest of them ends."""
+    milliseconds = step_milliseconds(results, task)
+    compared = {model: milliseconds[model] for model in (LINEAR, EQUAL, WIDE)}
+    return {model: min(compared.values()) / one for model, one in compared.items()}
 
 
 def _measured(results: Results, model: str, task: str, share: float = 1.0) -> list[float]:

@@ -41,7 +41,7 @@ class Gradients(Contest):
         "models the median of the seeds is taken, which differ by orders of magnitude. Holds: vanished for mingru and "
         "minlstm, fresh with a gate bias of 0 and after training. In part: in one of these cases. Positive control: "
         "attention without positions, which reaches every step at once, has not vanished. Negative control: fresh "
-        "mingru with a gate that forgets (bias -3) has. (At first there was one fresh seed, by chance the one of six "
+        "mingru with a gate that forgets (bias -3) has. (At first there was one fresh seed, by chance the one of five "
         "in which mingru's had not vanished.)"
     )
 
@@ -80,7 +80,8 @@ class Gradients(Contest):
         fresh = {FRESH: by_distance(fresh_model(fit, cell.seed), fit)}
         if cell.setting == FRESH:
             return {"gradients": fresh}
-        model, result = train(fit, cell.seed, watch)
+        model = fresh_model(fit, cell.seed)
+        result = train(model, fit, cell.seed, watch)
         return result | {"gradients": fresh | {TRAINED: by_distance(model, fit)}}
 
     def judge(self, results: Results) -> Verdict:

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 HELD_OUT = "held out"
 FULL = "Conv and MLP"
-SHALLOW = 0.59
+SHALLOW = 0.575
+"""Right answers, of the trees held out at scale cpu, of the best guess that sees no list within the outermost one."""
 CLEARLY_MORE = 0.64
 BLOCKS = {"alone": (0, 0.0), "Conv": (4, 0.0), "MLP": (0, 4.0), FULL: (4, 4.0)}
 
@@ -46,20 +47,22 @@ class ListOpsBlocks(Contest):
     )
     minutes = ByScale(smoke=1, cpu=50, paper=10**4)
     rule = (
-        "Holds: minlstm with Conv and MLP is better than alone, without overlap of the seeds, also than alone at "
-        "equal parameters, and better than with Conv. In part: better than alone. Positive control: the best block is "
-        f"at {percent([CLEARLY_MORE])} % or more. Without looking into nested lists the commonest answer has 17 %, the "
-        "best guess from operator, smallest and largest digit of the outermost list 48 %, from its operator and what "
-        f"that makes of its digits {percent([SHALLOW])} %: blocks that do no better have nothing to be told apart by. "
-        "Negative control: minlstm of one layer alone is not better than of three. (Before the runs the positive "
-        "control asked for 50 %, which a guess passes, and the verdict would be 'does not hold'.)"
+        "Holds: minlstm with an MLP is better than alone, and with Conv and MLP better than each of alone, alone at "
+        "equal parameters, Conv and MLP. In part: Conv and MLP is better than alone. Positive control: the best block "
+        f"is at {percent([CLEARLY_MORE])} % or more. On the same held-out trees the commonest answer has 15.0 %; the "
+        "best guess from operator, smallest and largest digit of the outermost list, without the lists in it, 48.8 %, "
+        f"and from its operator and what that makes of its digits {percent([SHALLOW])} %: blocks that do hardly better "
+        "have nothing to be told apart by. Negative control: minlstm of one layer alone is not better than of three. "
+        "(Before the runs the positive control asked for 50 %, which a guess passes, and the verdict would be 'does "
+        "not hold'; and the MLP was not compared.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
+        layers = 6 if scale == "paper" else 3
         return [
-            Contestant("minlstm", "minlstm:forget_bias=?*3"),
+            Contestant("minlstm", f"minlstm:forget_bias=?*{layers}"),
             Contestant("minlstm 1 layer", "minlstm:forget_bias=?", family="minlstm"),
-            Contestant("minlstm wider", "minlstm:forget_bias=?,expansion=3.02*3", family="minlstm"),
+            Contestant("minlstm wider", f"minlstm:forget_bias=?,expansion=3.02*{layers}", family="minlstm"),
         ]
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
@@ -91,22 +94,18 @@ class ListOpsBlocks(Contest):
         def scores(block: str, model: str = "minlstm") -> list[float]:
             return results.scores(model, block, at=HELD_OUT)
 
-        full, alone, wider, conv = (
-            scores(FULL),
-            scores("alone"),
-            scores("alone", "minlstm wider"),
-            scores("Conv"),
-        )
+        full, alone, conv, mlp = (scores(block) for block in (FULL, "alone", "Conv", "MLP"))
+        wider = scores("alone", "minlstm wider")
         single = scores("alone", "minlstm 1 layer")
         words = ", ".join(f"{block} {percent(scores(block))}" for block in BLOCKS)
         best = max((scores(block) for block in BLOCKS), key=sum)
-        holds = better(full, alone) and better(full, wider) and better(full, conv)
+        holds = better(mlp, alone) and all(better(full, other) for other in (alone, wider, conv, mlp))
         return Verdict(
             answer(holds=holds, in_part=better(full, alone)),
             f"{words}; alone at equal parameters {percent(wider)}",
             Control(
-                f"the best block is at {percent([CLEARLY_MORE])} %, above a guess that ignores nested lists",
-                f"{percent(best)}; {words}",
+                f"the best block is at {percent([CLEARLY_MORE])} %, clearly above a guess that ignores nested lists",
+                percent(best),
                 min(best) >= CLEARLY_MORE,
             ),
             Control(

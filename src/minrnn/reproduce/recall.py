@@ -6,7 +6,7 @@ from dataclasses import replace
 from ._contest import SEEDS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import Fit
-from ._judging import answer, better, mean, percent, solved
+from ._judging import answer, better, mean, percent, seeds_solved, solved
 
 TRAINED, LONGER = "trained length", "twice the length"
 FOUR, EIGHT = "MQAR, 4 pairs", "MQAR, 8 pairs"
@@ -28,7 +28,7 @@ class Recall(Contest):
     )
     source = "arXiv 2312.04927 (MQAR), arXiv 2402.01032 (copying); the paper has no such experiment"
     published = (
-        Published("MQAR, 12 layers, 9k steps, seeds that recall 4 / 8 pairs: attention", "15/15, 12/15", "others"),
+        Published("MQAR, 12 layers, 9k steps, 4 / 8 pairs, with induction heads: attention", "15/15, 12/15", "others"),
         Published("minGRU", "1/15, 0/15", "others"),
         Published("10 minGRU and then 2 attention", "12/15, 13/15", "others"),
     )
@@ -47,13 +47,13 @@ class Recall(Contest):
     minutes = ByScale(smoke=1, cpu=80, paper=10**4)
     rule = (
         "Holds: mingru and minlstm solve MQAR with 8 pairs in the setting in which attention does. In part: they do "
-        "not, nor in five times the steps, but two layers, one of mingru and one of attention, do in one of the two "
-        "orders; a layer of attention alone stands beside them, to show whose part that is. Who knows the eight "
-        "values, and not which is asked for, has 12.5 %. Outcomes are shown as seeds that solve; gru, mamba and "
-        "deltanet, which do not decide, run once. Positive control: attention solves 8 pairs. Negative control: "
-        "attention over windows of 8, which with its convolutions sees 21 tokens back, does not. (Before half of the "
-        "cells had run it was mingru at width 32, which could not have missed it. The long runs and the single layer "
-        "were added after the verdict.)"
+        "not, but two layers, one of mingru and one of attention, do in one of the two orders. Beside them, deciding "
+        "nothing: a layer of attention alone, to show whose part that is; five times the steps; and one seed of gru, "
+        "mamba and deltanet. Who knows the eight values, and not which is asked for, has 12.5 %. Positive control: "
+        "attention solves 8 pairs. Negative control: attention over windows of 8, which with its convolutions sees 21 "
+        "tokens back, does not. (Before half of the cells had run it was mingru at width 32, which could not have "
+        "missed it. The long runs and the single layer were added after the verdict; for two hours the rule asked "
+        "that the single layer does not solve it. It does, by which the verdict would be 'does not hold'.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -141,7 +141,7 @@ class Recall(Contest):
         hybrid = [scores("mingru, attention"), scores("attention, mingru")]
         long = {model: scores(model, LONG) for model in ("mingru", "minlstm")}
         both = all(map(solved, minimal))
-        bought = any(map(solved, hybrid)) and not any(map(solved, long.values()))
+        bought = any(map(solved, hybrid))
         models = (
             "attention",
             "mingru",
@@ -153,10 +153,13 @@ class Recall(Contest):
             "attention, mingru",
             SINGLE,
         )
-        words = "8 pairs: " + "; ".join(f"{model} {percent(scores(model))}{_begun(scores(model))}" for model in models)
+        words = "8 pairs: " + "; ".join(
+            f"{model} {_with_solved(scores(model))}{_begun(scores(model))}" for model in models
+        )
         words += "; in five times the steps " + ", ".join(f"{model} {percent(long[model])}" for model in long)
         asked = "; ".join(
-            f"{model} {percent(scores(model, BEFORE))} with the question before, {percent(scores(model, AFTER))} after"
+            f"{model} {_with_solved(scores(model, BEFORE))} with the question before, "
+            f"{_with_solved(scores(model, AFTER))} after"
             + (" (better before)" if better(scores(model, BEFORE), scores(model, AFTER)) else "")
             for model in ("mingru", "minlstm", "attention")
         )
@@ -167,6 +170,10 @@ class Recall(Contest):
             Control("attention solves 8 pairs", percent(scores("attention")), solved(scores("attention"))),
             Control("attention over 8 tokens does not", percent(blind), not solved(blind)),
         )
+
+
+def _with_solved(scores: Sequence[float]) -> str:
+    return f"{percent(scores)}, solved by {seeds_solved(scores)}"
 
 
 def _begun(scores: Sequence[float]) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ._contest import SEEDS, Contest, Contestant, on_short_windows, step_milliseconds
 from ._experiment import ByScale, Control, Published, Results, Scale, Table, Verdict
 from ._fit import Fit
-from ._judging import answer, matches, mean, spread
+from ._judging import answer, in_sets, matches, mean, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -45,7 +45,7 @@ class Shakespeare(Contest):
             "without convolution; 900 steps are less than half of what a Transformer takes to its best. Times are "
             "steps times that of one step, all models timed in turns on all cores with nothing beside."
         ),
-        paper="width 384, 5,000 steps of 64 windows of 128 (the paper's context is not given).",
+        paper="as published, but with a cosine; windows of 128 (the paper's context is not given).",
     )
     minutes = ByScale(smoke=1, cpu=195, paper=5000)
     rule = (
@@ -55,8 +55,9 @@ class Shakespeare(Contest):
         "Transformer that never gets there counts as there at its last step. Overfitting is shown on a fifth of the "
         "text. Positive control: mingru, minlstm, mamba and attention in their block get below 2.408 bits = 1.669 "
         "nats a character, the best 5-gram. Negative control: mingru of one layer without convolution and MLP does "
-        "not match three. (Three more seeds of mingru and of the plain Transformer were added when the first three had "
-        "spoken against the paper; the verdict is on all six, and each set is shown.)"
+        "not match three. (Before the runs the control asked it of the plain Transformer too. The first three seeds, "
+        "in which it took 1.997 times the steps, said 'does not hold'; three more of it and of mingru were run, and "
+        "each set is judged: where they differ, nothing is decided.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -85,7 +86,8 @@ class Shakespeare(Contest):
             dropout=0.2,
             batch={"smoke": 4, "cpu": 32, "paper": 64}[scale],
             steps={"smoke": 4, "cpu": 900, "paper": 5000}[scale],
-            learning_rate=0.0,
+            learning_rate=1e-3 if scale == "paper" else 0.0,
+            clip=0.25 if scale == "paper" else 1.0,
             evaluate={HELD_OUT: {}},
             sequences=8 if scale == "smoke" else 10_000,
             evaluations=2 if scale == "smoke" else 18,
@@ -117,19 +119,14 @@ class Shakespeare(Contest):
         rivals = ("mingru", "minlstm", "mamba", PLAIN)
         middle = [mean([mean(losses(one)) for one in rivals])]
         level = all(matches(losses(one), middle, MARGIN) for one in rivals)
-        ratio, same_block = (mean(steps(model)) / mean(steps("mingru")) for model in (PLAIN, "attention"))
-        slow, fast = steps(PLAIN), steps("mingru")
-        sets = [
-            f"{mean(slow[some]) / mean(fast[some]):.3f} with losses of "
-            f"{mean(losses(PLAIN)[some]):.3f} and {mean(losses('mingru')[some]):.3f}"
-            for some in (slice(len(SEEDS)), slice(len(SEEDS), None))
-            if slow[some]
-        ]
-        each = [one / other for one, other in zip(slow, fast, strict=True)]
+        slow, fast, in_block = (in_sets(steps(model)) for model in (PLAIN, "mingru", "attention"))
+        ratios = [mean(one) / mean(other) for one, other in zip(slow, fast, strict=True)]
+        answers = {answer(holds=level and ratio >= 2, in_part=level or ratio >= 2) for ratio in ratios}
+        each = [one / other for one, other in zip(steps(PLAIN), steps("mingru"), strict=True)]
         words = ", ".join(f"{model} {spread(losses(model), 3)}" for model in (*rivals, "attention"))
         overfit = ", ".join(
             f"{model} {best(one):.3f} at best and {one['losses'][HELD_OUT]:.3f} at the end"
-            for model in ("mingru", PLAIN)
+            for model in rivals
             for one in results.of(model, FIFTH)
         )
         single = [best(one) for one in results.of(BARE, TEXT)]
@@ -137,11 +134,12 @@ class Shakespeare(Contest):
         bound = 1.669
         never = any(reached(one, MILESTONE) == float("inf") for one in results.of(PLAIN, TEXT))
         return Verdict(
-            answer(holds=level and ratio >= 2, in_part=level or ratio >= 2),
-            f"best loss in nats: {words}; steps to {MILESTONE}: the plain Transformer takes {ratio:.3f} times those of "
-            f"mingru ({min(each):.2f} to {max(each):.2f} in pairs of seeds, set by set {' and '.join(sets)}"
+            answers.pop() if len(answers) == 1 else "undecidable at this scale",
+            f"best loss in nats: {words}; steps to {MILESTONE}: the plain Transformer takes "
+            f"{' and '.join(f'{ratio:.3f}' for ratio in ratios)} times those of mingru, set by set "
+            f"({min(each):.2f} to {max(each):.2f} in pairs of seeds"
             f"{'; at least, not all got there' if never else ''}), attention in mingru's block "
-            f"{same_block:.2f} times; on a fifth of the text: {overfit}",
+            f"{mean(in_block[0]) / mean(fast[0]):.2f} times (the first set); on a fifth of the text: {overfit}",
             Control(
                 "those of one block get below the best 5-gram, 1.669 nats",
                 f"{max(in_one_block):.3f} the worst",
