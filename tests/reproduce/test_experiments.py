@@ -285,6 +285,7 @@ def test_the_words_of_the_rules() -> None:
     first, second = [5.0, 6.0, 7.0], [8.0, 9.0, 9.5]  # of two sets each is compared with its own
     assert _judging.better(first + second, [1.0, 2.0, 3.0, 6.0, 7.0, 7.5])
     assert not _judging.better(first + second, [1.0, 2.0, 3.0, 6.0, 7.0, 8.0])
+    assert _judging.better(first + second, [4.0]) and not _judging.better(first + second, [5.0])
     assert _judging.matches([1.0, 1.2], [1.09], 0.02) and not _judging.matches([1.0, 1.2], [1.13], 0.02)
     assert _judging.percent([0.5, 0.75]) == "62.5 (50.0 to 75.0)" and _judging.percent([1.0]) == "100.0"
 

@@ -17,8 +17,8 @@ def solved(scores: Sequence[float]) -> bool:
 
 
 def better(scores: Sequence[float], others: Sequence[float]) -> bool:
-    """Higher, without overlap of the seeds, in each set of them: of six seeds the ranges are wider than of three."""
-    return all(min(one) > max(other) for one, other in zip(in_sets(scores), in_sets(others), strict=True))
+    """Higher, without overlap of the seeds, in each set that both have: ranges of six are wider than of three."""
+    return all(min(one) > max(other) for one, other in zip(in_sets(scores), in_sets(others), strict=False))
 
 
 def in_sets(values: Sequence[float]) -> list[Sequence[float]]:
