@@ -166,7 +166,14 @@ def test_without_its_controls_a_verdict_says_nothing(answer: Answer) -> None:
     assert verdict.because == "control missed: is missed, found no. Measured: so it is"
 
 
-OVER_BUDGET = {"selective-copy": 200, "long-range": 80, "shakespeare": 195, "recall": 80, "scaling": 85}
+OVER_BUDGET = {
+    "selective-copy": 200,
+    "long-range": 80,
+    "shakespeare": 195,
+    "recall": 80,
+    "scaling": 85,
+    "chomsky": 200,
+}
 """Minutes of those that were found to take longer than the 75 that one is to take at scale cpu."""
 
 

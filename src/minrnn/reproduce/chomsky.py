@@ -44,7 +44,7 @@ class Chomsky(Contest):
         ),
         paper="as published, but with a cosine and gradients cut at norm 1; both ways to choose a checkpoint.",
     )
-    minutes = ByScale(smoke=1, cpu=75, paper=10**5)
+    minutes = ByScale(smoke=1, cpu=200, paper=10**5)
     rule = (
         "Scores are raw accuracies at lengths 40 to 256, checkpoint chosen at lengths of training. Holds: the mean "
         "over the paper's six tasks of minlstm is better than that of mamba and of attention, with rotary positions, "
