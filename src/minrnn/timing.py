@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,13 +116,12 @@ def _ticks() -> tuple[int, int]:
 
 def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
     """Command, commit, versions and machine: what a figure needs beside it. `packages`: more of them whose versions
-    are wanted.
+    are wanted, of those that are installed.
     """
     return {
         "command": " ".join(["minrnn", *sys.argv[1:]]),
         "commit": _commit(),
-        "versions": {"python": platform.python_version()}
-        | {name: importlib.metadata.version(name) for name in ("torch", "numba", "numpy", *packages)},
+        "versions": {"python": platform.python_version()} | _versions(("torch", "numba", "numpy", *packages)),
         "processor": _processor(),
         "instructions": torch.backends.cpu.get_cpu_capability(),
         "threads": torch.get_num_threads(),
@@ -129,6 +129,14 @@ def environment(packages: Sequence[str] = ()) -> dict[str, Any]:
         "allocator": {name: value for name, value in os.environ.items() if name.startswith("MALLOC_")},
         "date": time.strftime("%Y-%m-%d"),
     }
+
+
+def _versions(packages: Sequence[str]) -> dict[str, str]:
+    found = {}
+    for name in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):  # what needs it says so better
+            found[name] = importlib.metadata.version(name)
+    return found
 
 
 def _commit(file: Path = Path(__file__)) -> str | None:

@@ -120,6 +120,14 @@ def test_a_cell_that_fails_does_not_take_the_others_with_it(tmp_path: Path) -> N
     assert not Folder(tmp_path, BrokenCoins(), "cpu").summary.exists()
 
 
+def test_a_process_that_ends_before_its_first_cell_is_said(tmp_path: Path) -> None:
+    class Local(Coins):
+        """Which another process cannot import."""
+
+    with pytest.raises(UserError, match="coins: 2 of 4 cells failed"):
+        run(Local(), "cpu", tmp_path, 2, Silent())
+
+
 class TimedCoins(Coins):
     """One of them is timed."""
 
@@ -145,6 +153,18 @@ def test_what_is_timed_has_the_machine_for_itself(tmp_path: Path) -> None:
     timed, others = ([one["result"] for one in records if one["alone"] == alone] for alone in (True, False))
     spans = sorted((one["from"], one["to"]) for one in timed)
     assert spans[0][0] >= max(one["to"] for one in others) and spans[1][0] >= spans[0][1]
+
+
+class Elsewhere(Coins):
+    """Coins that have a package, and lack another."""
+
+    packages = ("pytest", "no-such-package")
+
+
+def test_versions_of_packages_are_recorded_where_they_are_installed(tmp_path: Path) -> None:
+    run(Elsewhere(), "cpu", tmp_path, 1, Silent())
+    (versions,) = json.loads(Folder(tmp_path, Elsewhere(), "cpu").summary.read_text())["versions"]
+    assert versions.keys() == {"python", "torch", "numba", "numpy", "pytest"}
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
@@ -264,7 +284,7 @@ def test_sets_of_seeds_that_differ_decide_nothing() -> None:
             bare, plain = cell.model == "mingru alone, 1 layer", cell.model == "attention, plain block"
             last = 2.0 if bare else 1.7 if plain else 1.5
             reached = steps[cell.seed // 3] if plain else 400
-            curve = [{"step": step, "held_out": {"held out": {"loss": loss}}} for step, loss in ((reached, last),)]
+            curve = [{"step": reached, "held_out": {"held out": {"loss": last}}}]
             return {"steps": 900, "curve": curve, "losses": {"held out": last}}
 
         return experiment.verdict(Results(Done(cell, result(cell)) for cell in experiment.cells("cpu", tuned))).answer

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SEEDS = (0, 1, 2)
+TWO_SETS = (*SEEDS, 3, 4, 5)
+"""With a second set, for what contradicts the paper in the first."""
 ALL = "all"
 """Model of the cells that time all contestants."""
 SEED_OF_TUNING = 100

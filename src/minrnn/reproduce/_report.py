@@ -35,6 +35,9 @@ def write_report(results: Path, page: Path) -> None:
 
 
 def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> Iterator[str]:
+    core_minutes = {
+        name: read_json(folder.summary)["minutes"] for folder in folders if verdicts[name := folder.experiment.name]
+    }
     yield "## Verdicts"
     yield ""
     yield (
@@ -45,7 +48,7 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
         "first, and the least and the greatest in brackets. What a table gives in seconds or milliseconds was timed "
         "with nothing beside; all else ran one cell on each core. Every row was made by the command in it, at scale "
         "`cpu`: what two cores can decide, far smaller than the paper's runs, each section says by how much. "
-        f"{_over_budget(folders, verdicts)}"
+        f"{_over_budget(core_minutes)}"
     )
     yield ""
     yield (
@@ -63,7 +66,7 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
                 f"[{name}](#{name})",
                 folder.experiment.claim,
                 "not recorded yet" if verdict is None else f"**{verdict.answer}**",
-                "" if verdict is None else f"{read_json(folder.summary)['minutes']:g}",
+                "" if verdict is None else f"{core_minutes[name]:g}",
                 f"`{folder.experiment.command('cpu')}`",
             ]
             for folder in folders
@@ -74,14 +77,11 @@ def _summary(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> 
     yield ""
 
 
-def _over_budget(folders: Sequence[Folder], verdicts: dict[str, Verdict | None]) -> str:
-    minutes = {
-        name: read_json(folder.summary)["minutes"] / 2 for folder in folders if verdicts[name := folder.experiment.name]
-    }
-    longer = [f"{name} {taken:.0f}" for name, taken in minutes.items() if taken > BUDGET]
+def _over_budget(core_minutes: dict[str, float]) -> str:
+    longer = [f"{name} {taken / 2:.0f}" for name, taken in core_minutes.items() if taken / 2 > BUDGET]
     return (
-        f"All together took {sum(minutes.values()) / 60:.0f} hours of two cores; at most {BUDGET} minutes were meant "
-        f"for each, and {', '.join(longer) or 'none'} took more."
+        f"All together took {sum(core_minutes.values()) / 120:.0f} hours of two cores; at most {BUDGET} minutes were "
+        f"meant for each, and {', '.join(longer) or 'none'} took more."
     )
 
 

@@ -74,7 +74,7 @@ def _share_out(experiment: Experiment, cells: Sequence[Cell], threads: Sequence[
                     continue
                 try:
                     kind, *rest = worker.connection.recv()
-                except EOFError:
+                except (EOFError, ConnectionResetError):  # the latter where it had not read its cell yet
                     worker.process.join()
                     code = worker.process.exitcode
                     yield Event(cell, "failed", words=f"its process ended with code {code}; memory may have run out")

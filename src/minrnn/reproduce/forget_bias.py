@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import _picture
-from ._contest import SEEDS, Contest, Contestant
+from ._contest import SEEDS, TWO_SETS, Contest, Contestant
 from ._experiment import ByScale, Control, Published, Results, Scale, Verdict
 from ._fit import NEVER, Fit
 from ._judging import SET, answer, better, mean, percent
@@ -59,7 +59,7 @@ class ForgetBias(Contest):
         ]
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
-        return (*SEEDS, 3, 4, 5) if contestant.name.endswith((" 0", " 1", " 3")) else SEEDS
+        return TWO_SETS if contestant.name.endswith((" 0", " 1", " 3")) else SEEDS
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         fit = SelectiveCopy().settings(scale)[""]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from . import _picture
-from ._contest import SEEDS, Contest, Contestant, on_short_windows, step_milliseconds
+from ._contest import SEEDS, TWO_SETS, Contest, Contestant, on_short_windows, step_milliseconds
 from ._experiment import ByScale, Control, Results, Scale, Table, Verdict
 from ._fit import Fit
 from ._judging import SET, answer, better, mean, percent, spread
@@ -85,7 +85,7 @@ class Gates(Contest):
 
     def seeds(self, contestant: Contestant, setting: str) -> Sequence[int]:
         if contestant.name == LINEAR and setting == COPY:
-            return *SEEDS, 3, 4, 5
+            return TWO_SETS
         return SEEDS if setting == COPY or "1 layer" not in contestant.name else ()
 
     def trials(self) -> Mapping[str, Fit]:
