@@ -91,6 +91,8 @@ class Contest(Experiment):
 
     pictured: ClassVar[str] = ""
     """Which evaluation the picture shows."""
+    unnamed: ClassVar[str] = ""
+    """What the table calls the setting without a name, where there are others beside it."""
     timed: ClassVar[Sequence[str]] = ()
     """Settings in which a training step of every contestant is timed: alone on the machine, all in turns. What they
     took to learn, beside other runs, is no measure.
@@ -180,7 +182,7 @@ class Contest(Experiment):
         rows = []
         for setting, model in results.pairs():
             seeds = results.of(model, setting)
-            row = [setting] if len(settings) > 1 else []
+            row = [setting or self.unnamed] if len(settings) > 1 else []
             row += [model, f"{seeds[0]['parameters']:,}"]
             for label in labels:
                 scores = [one["scores"][label] for one in seeds if label in one["scores"]]

@@ -8,6 +8,7 @@ from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Results, Scale, Table, Verdict, Watch
 from ._fit import Fit, SequenceModel, fresh_model, train
 from ._judging import answer, mean
+from .long_range import EQUAL_PARAMETERS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,6 +54,10 @@ class Gradients(Contest):
             Contestant("minlstm", "minlstm:expansion=2*2", family="mingru"),
             Contestant("gru", "gru:expansion=2*2", family="mingru"),
             Contestant("lstm", "lstm:expansion=2*2", family="mingru"),
+            *(
+                Contestant(f"{name} equal parameters", f"{name}:expansion={expansion}*2", family="mingru")
+                for name, expansion in EQUAL_PARAMETERS.items()
+            ),
             Contestant("attention", "attention:positions=none*2", family="mingru"),
         ]
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 TRAINED = "trained length"
 LONGER = (1_000, 4_000, 10_000)
 ADDING, COPY, DIGITS = "adding", "copy memory", "digits"
+EQUAL_PARAMETERS = {"gru": 0.9, "lstm": 0.92}
+"""Expansions at which a layer has the parameters of minGRU's and of minLSTM's with an expansion of 2."""
 
 
 class LongRange(Contest):
@@ -60,6 +62,8 @@ class LongRange(Contest):
             Contestant("minlstm", "minlstm:expansion=2,forget_bias=?*2", changes={"enough": NEVER}),
             Contestant("gru", "gru:expansion=2*2"),
             Contestant("lstm", "lstm:expansion=2*2"),
+            Contestant("gru equal parameters", f"gru:expansion={EQUAL_PARAMETERS['gru']}*2", family="gru"),
+            Contestant("lstm equal parameters", f"lstm:expansion={EQUAL_PARAMETERS['lstm']}*2", family="lstm"),
             Contestant("attention none", "attention:positions=none*2"),
             Contestant("attention rotary", "attention*2", family="attention none"),
             Contestant("attention alibi", "attention:positions=alibi*2", family="attention none"),

@@ -17,6 +17,8 @@ WINDOW, SINGLE = "attention window 8", "attention, 1 layer"
 GUESS = 1 / 8
 """Right answers of who knows the values, and not which of them."""
 WIDTHS = (32, 128, 256)  # beside 64
+BESIDE = ("gru", "gru equal parameters", "mamba", "deltanet")
+"""Who decides nothing."""
 
 
 class Recall(Contest):
@@ -62,6 +64,7 @@ class Recall(Contest):
             Contestant("mingru", "mingru:forget_bias=?*2"),
             Contestant("minlstm", "minlstm:forget_bias=?*2"),
             Contestant("gru", "gru*2"),
+            Contestant("gru equal parameters", "gru:expansion=0.54*2", family="gru"),
             Contestant("mamba", "mamba*2"),
             Contestant("deltanet", "deltanet*2"),
             Contestant("mingru, attention", "mingru:forget_bias=? attention", family="mingru"),
@@ -84,7 +87,7 @@ class Recall(Contest):
             return (0,) if name == "mingru" else ()
         if setting in (BEFORE, AFTER):
             return SEEDS if name in ("attention", "mingru", "minlstm") else ()
-        return SEEDS if setting == EIGHT and name not in ("gru", "mamba", "deltanet") else (0,)
+        return SEEDS if setting == EIGHT and name not in BESIDE else (0,)
 
     def settings(self, scale: Scale) -> dict[str, Fit]:
         fit = Fit(
