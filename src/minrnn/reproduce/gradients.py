@@ -43,7 +43,7 @@ class Gradients(Contest):
         "minlstm, fresh with a gate bias of 0 and after training. In part: in one of these cases. Positive control: "
         "attention without positions, which reaches every step at once, has not vanished. Negative control: fresh "
         "mingru with a gate that forgets (bias -3) has. (At first there was one fresh seed, by chance the one of five "
-        "in which mingru's had not vanished.)"
+        "in which mingru's had not vanished. GRU and LSTM at equal parameters were added after the verdict.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:

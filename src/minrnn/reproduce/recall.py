@@ -51,11 +51,12 @@ class Recall(Contest):
         "Holds: mingru and minlstm solve MQAR with 8 pairs in the setting in which attention does. In part: they do "
         "not, but two layers, one of mingru and one of attention, do in one of the two orders. Beside them, deciding "
         "nothing: a layer of attention alone, to show whose part that is; five times the steps; and one seed of gru, "
-        "mamba and deltanet. Who knows the eight values, and not which is asked for, has 12.5 %. Positive control: "
-        "attention solves 8 pairs. Negative control: attention over windows of 8, which with its convolutions sees 21 "
-        "tokens back, does not. (Before half of the cells had run it was mingru at width 32, which could not have "
-        "missed it. The long runs and the single layer were added after the verdict; for two hours the rule asked "
-        "that the single layer does not solve it. It does, by which the verdict would be 'does not hold'.)"
+        "at equal width and at equal parameters, of mamba and of deltanet. Who knows the eight values, and not which "
+        "is asked for, has 12.5 %. Positive control: attention solves 8 pairs. Negative control: attention over "
+        "windows of 8, which with its convolutions sees 21 tokens back, does not. (Before half of the cells had run it "
+        "was mingru at width 32, which could not have missed it. The long runs, the single layer and gru at equal "
+        "parameters were added after the verdict; for two hours the rule asked that the single layer does not solve "
+        "it. It does, by which the verdict would be 'does not hold'.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
