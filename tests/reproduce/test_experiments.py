@@ -293,6 +293,35 @@ def test_sets_of_seeds_that_differ_decide_nothing() -> None:
     assert verdict(700, 850) == "undecidable at this scale"
 
 
+def test_costs_to_a_loss_are_told_apart_by_every_seed() -> None:
+    experiment = load("energy")
+    cells = experiment.cells("cpu", chosen_blindly(experiment.tuning("cpu")))
+    models = {cell.model for cell in cells} - {"all"}
+    cost = {name: 1.0 if "mingru" in name else 2.0 for name in models}
+
+    def verdict(*steps: int) -> Verdict:
+        """When mingru takes so many steps, with its seeds, to where the others are after 400."""
+
+        def result(cell: Cell) -> dict[str, Any]:
+            if cell.model == "all":
+                return {"a token": {what: {"processor seconds": cost} for what in ("training", "generating")}}
+            reached = steps[cell.seed] if "mingru" in cell.model else 400
+            curve = [{"step": reached, "held_out": {"held out": {"loss": 1.5}}}]
+            return {"parameters": 1, "curve": curve, "losses": {"held out": 1.5}}
+
+        return experiment.verdict(Results(Done(cell, result(cell)) for cell in cells))
+
+    assert verdict(300, 500, 799).answer == "holds" and verdict(300, 500, 801).answer == "holds in part"
+    assert "mingru 2,185,899 (1,228,800 to 3,280,896) s" in verdict(300, 500, 801).because
+
+
+def test_each_fresh_model_is_counted_once() -> None:
+    experiment = load("gradients")
+    cells = experiment.cells("cpu", chosen_blindly(experiment.tuning("cpu")))
+    for model in {cell.model for cell in cells}:
+        assert sorted(cell.seed for cell in cells if cell.model == model) == [0, 1, 2, 3, 4]
+
+
 def test_policies_that_learned_from_different_files_are_not_compared() -> None:
     experiment = load("offline-rl")
 
