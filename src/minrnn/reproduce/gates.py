@@ -136,7 +136,7 @@ class Gates(Contest):
                 parameters = results.of(model, task)[0]["parameters"]
                 shown = [f"{parameters:,}", f"{milliseconds[model]:.0f}"]
                 whole, in_time = (
-                    _written(task, _measured(results, model, task, share)) if share else ""
+                    _written(task, _measured(results, model, task, share)[:SET]) if share else ""
                     for share in (1.0, shares.get(model))
                 )
                 rows.append([task, model, *shown, whole, in_time])

@@ -40,11 +40,11 @@ class Gradients(Contest):
     rule = (
         "Measured is the norm of the gradient of the last output with respect to the input k steps before, averaged "
         f"over sequences, relative to k = 0. Vanished is below {VANISHED:g} at three quarters of the length; of seeds, "
-        "which differ by orders of magnitude, the median is taken. Holds: vanished for mingru and "
-        "minlstm, fresh with a gate bias of 0 and after training. In part: in one of these cases. Positive control: "
-        "attention without positions, which reaches every step at once, has not vanished. Negative control: fresh "
-        "mingru with a gate that forgets (bias -3) has. (At first there was one fresh seed, by chance the one of five "
-        "in which mingru's had not vanished. GRU and LSTM at equal parameters were added after the verdict.)"
+        "which differ by orders of magnitude, the median is taken. Holds: vanished for mingru and minlstm, fresh with "
+        "a gate bias of 0 and after training. In part: in one of these cases. Positive control: attention without "
+        "positions, which reaches every step at once, has not vanished. Negative control: fresh mingru with a gate "
+        "that forgets (bias -3) has. (At first there was one fresh seed, by chance the one of five in which mingru's "
+        "had not vanished. GRU and LSTM at equal parameters were added after the verdict.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
