@@ -36,7 +36,7 @@ class Gradients(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=35, paper=35)
+    minutes = ByScale(smoke=1, cpu=50, paper=50)
     rule = (
         "Measured is the norm of the gradient of the last output with respect to the input k steps before, averaged "
         f"over sequences, relative to k = 0. Vanished is below {VANISHED:g} at three quarters of the length; of seeds, "
