@@ -36,7 +36,7 @@ class Filters(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=8, paper=8)
+    minutes = ByScale(smoke=1, cpu=18, paper=18)
     rule = (
         f"Holds: with fixed gates the kernel's response to sines is that of the one-pole filter within {AGREES:g}; in "
         f"the trained model, with every seed, the median half-life of a layer is {MOVED:g} times that of the fresh "
