@@ -41,7 +41,7 @@ class Energy(Contest):
         ),
         paper="there is none.",
     )
-    minutes = ByScale(smoke=1, cpu=25, paper=25)
+    minutes = ByScale(smoke=1, cpu=70, paper=70)
     rule = (
         "Compared are processor seconds, all threads together: those of a token, and for training the number of tokens "
         "too. Holds: mingru takes fewer to the loss that the worst of all ends at than gru, lstm (of either size), "
