@@ -36,7 +36,7 @@ class Gates(Contest):
         ),
         paper="width 384, 3 layers, 5,000 steps of 64.",
     )
-    minutes = ByScale(smoke=1, cpu=55, paper=10**4)
+    minutes = ByScale(smoke=1, cpu=63, paper=10**4)
     rule = (
         "Compared are the mean accuracy over the evaluations of a run in copying, which says how fast it is learned, "
         "and the last loss on the held-out text. Holds: the MLP is not better without overlap of the seeds in either "
