@@ -48,7 +48,7 @@ class LogSpace(Experiment):
         ),
         paper="as at cpu.",
     )
-    minutes = ByScale(smoke=1, cpu=20, paper=20)
+    minutes = ByScale(smoke=1, cpu=27, paper=27)
     rule = (
         "Errors are relative to the largest state, against the definition in float64 on the same inputs. Judged is the "
         "plain loop, all of it in float32. Holds: somewhere it is not finite or off by more than 1e-3, and log space "
