@@ -14,7 +14,7 @@ from . import _picture
 from ._contest import Contest, Contestant
 from ._experiment import ByScale, Cell, Control, Published, Results, Scale, Table, Verdict, Watch
 from ._fit import Fit, train
-from ._judging import answer, matches, mean, spread
+from ._judging import answer, better, matches, mean, spread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -59,9 +59,12 @@ class OfflineRL(Contest):
     rule = (
         "Scores are D4RL's normalised returns, of the return that the best kept episode has as the target. Holds: on "
         "both bodies the means of mingru and of minlstm are within 5 points of attention's, or above it, and there "
-        "conditioning on the return helps: attention is more than 5 points above its clone of everything. In part: on "
-        "one of the bodies. Positive control: conditioning helps on one body or more. Negative control: actions of a "
-        "fresh model score below 15."
+        "conditioning on the return helps: attention is more than 5 points above its clone of everything, and no seed "
+        "of it is below one of the clone's. In part: on one of the bodies. Positive control: conditioning helps on one "
+        "body or more. Negative control: actions of a fresh model score below 15. (The rule before the runs asked for "
+        "5 points between the means alone, and said 'in part', by Hopper. But there seeds of one model are as far "
+        "apart as the models are, and those of attention overlap with those of its clone: such means carry no "
+        "verdict.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
@@ -135,17 +138,19 @@ class OfflineRL(Contest):
 
     def judge(self, results: Results) -> Verdict:
         bodies = results.settings()
-        gained = {
-            body: mean(points(results, "attention", body)) - mean(points(results, CLONE, body)) for body in bodies
-        }
+        helps, against = [], []
+        for body in bodies:
+            attention, clone = (points(results, model, body) for model in ("attention", CLONE))
+            helps.append(better(attention, clone) and mean(attention) > mean(clone) + MARGIN)
+            against.append(f"{body} {spread(attention, 1)} against {spread(clone, 1)}")
         level = [
-            gained[body] > MARGIN
+            helped
             and all(
                 mean(points(results, model, body)) > mean(points(results, "attention", body))
                 or matches(points(results, model, body), points(results, "attention", body), MARGIN)
                 for model in ("mingru", "minlstm")
             )
-            for body in bodies
+            for body, helped in zip(bodies, helps, strict=True)
         ]
         models = results.models()
         words = "; ".join(
@@ -158,9 +163,10 @@ class OfflineRL(Contest):
             answer(holds=all(level), in_part=any(level)),
             words,
             Control(
-                "attention is more than 5 points above its clone of everything on one body or more",
-                ", ".join(f"{body} {gain:+.1f}" for body, gain in gained.items()),
-                max(gained.values()) > MARGIN,
+                "attention is more than 5 points above its clone of everything, without overlap of the seeds, on one "
+                "body or more",
+                ", ".join(against),
+                any(helps),
             ),
             Control("a fresh model scores below 15", f"{fresh:.1f}", fresh < 15),
         )
