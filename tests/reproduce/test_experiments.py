@@ -14,7 +14,7 @@ import torch
 
 from minrnn.commands import main
 from minrnn.errors import UserError
-from minrnn.reproduce import _judging, load, names
+from minrnn.reproduce import _judging, inference, load, names, speed
 from minrnn.reproduce._contest import Contest, grid
 from minrnn.reproduce._experiment import (
     SCALES,
@@ -220,6 +220,38 @@ def chosen_blindly(tuning: Sequence[Cell]) -> Results:
     return Results(Done(cell, {"losses": {"held out": 1.0}}) for cell in tuning)
 
 
+EQUALS = ("selective-copy", "gates", "gradients", "recall", "state-tracking", "long-range", "energy")
+
+
+@pytest.mark.parametrize("name", EQUALS)
+def test_rivals_of_equal_parameters_have_as_many(name: str) -> None:
+    experiment = load(name)
+    assert isinstance(experiment, Contest)
+    fit = next(iter(experiment.settings("cpu").values()))
+    sizes = {
+        one.name: size_of(experiment.fresh(one.fit(fit, grid(one.pattern)[0]), 0))
+        for one in experiment.contestants("cpu")
+    }
+    rivals = [size for one, size in sizes.items() if "equal parameters" in one]
+    minimal = [size for one, size in sizes.items() if one.startswith(("min", "linear"))]
+    assert rivals and all(any(abs(size / rival - 1) < 0.05 for size in minimal) for rival in rivals)
+
+
+def test_rivals_of_equal_parameters_that_are_timed_have_as_many() -> None:
+    x = torch.randn(1, 2, 64)
+    for rival, minimal in zip(speed.NARROW, ("minGRU", "minLSTM"), strict=True):
+        sizes = [size_of(speed.Step(name, x).layer) for name in (rival, minimal)]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+    for rival, minimal in zip(inference.EQUAL_PARAMETERS, ("mingru", "minlstm"), strict=True):
+        sizes = [size_of(inference.build_mixer(name, 256)) for name in (rival, minimal)]
+        assert sizes[0] == pytest.approx(sizes[1], rel=0.02)
+
+
+def size_of(model: torch.nn.Module) -> int:
+    """Its parameters."""
+    return sum(weight.numel() for weight in model.parameters())
+
+
 def test_every_model_has_as_many_trials_and_the_best_is_taken() -> None:
     experiment = load("selective-copy")
     assert isinstance(experiment, Contest)
@@ -333,6 +365,23 @@ def test_policies_that_learned_from_different_files_are_not_compared() -> None:
     assert "hopper, from 57 of 60 episodes: mingru 62.1" in experiment.judge(results("57 of 60 episodes")).because
     with pytest.raises(UserError, match="cells of hopper learned from different files: 11 of 42 episodes, 57 of 60"):
         experiment.judge(results("11 of 42 episodes"))
+
+
+def test_policies_whose_seeds_overlap_with_those_of_a_clone_decide_nothing() -> None:
+    experiment = load("offline-rl")
+    cells = experiment.cells("cpu", chosen_blindly(experiment.tuning("cpu")))
+
+    def verdict(*clone: float) -> str:
+        """When every policy returns 2,000, and the clone of everything so much, with its seeds."""
+
+        def result(cell: Cell) -> dict[str, Any]:
+            returned = clone[cell.seed] if cell.model == "clone of everything" else 2000.0
+            return {"returns": [returned], "fresh": [10.0], "source": "60 of 60 episodes"}
+
+        return experiment.verdict(Results(Done(cell, result(cell)) for cell in cells)).answer
+
+    assert verdict(1000, 1000, 1990) == "holds"
+    assert verdict(1000, 1000, 2010) == "undecidable at this scale"
 
 
 def test_the_words_of_the_rules() -> None:

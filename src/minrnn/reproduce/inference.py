@@ -10,8 +10,10 @@ from ._judging import answer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MODELS = ("mingru", "minlstm", "gru", "lstm", "mamba", "attention", "attention, kept")
-KEPT = MODELS[-1]
+KEPT = "attention, kept"
+EQUAL_PARAMETERS = {"gru equal parameters": ("gru", 0.54), "lstm equal parameters": ("lstm", 0.555)}
+"""Mixers with their expansion: as many parameters as mingru's, and as minlstm's."""
+MODELS = ("mingru", "minlstm", "gru", "lstm", *EQUAL_PARAMETERS, "mamba", "attention", KEPT)
 BATCHES = (1, 16, 64)
 CONTEXTS = (1, 64, 1024, 16_384, 65_536)
 MOST_CACHED = 2**21  # B x context of attention's cache: 4 GB in float32 at width 256
@@ -35,7 +37,8 @@ class Inference(Experiment):
             "take less time than a call of nn.GRU, Mamba with its convolution and twice as wide inside. attention's "
             "cache is filled, not computed; 'attention' copies and turns it anew at each step, as the layer here does, "
             "'attention, kept' is the least that a step can take: its maps, and a product with keys that were turned "
-            "and put in their place before. Of each batch all mixers after all contexts are timed in turns."
+            "and put in their place before. gru and lstm stand at equal width, as in the paper, and at equal "
+            "parameters. Of each batch all mixers after all contexts are timed in turns."
         ),
         paper="as at cpu; the paper's machine and width are not given.",
     )
@@ -54,7 +57,7 @@ class Inference(Experiment):
                 "all",
                 0,
                 f"batch {B}",
-                {"B": B, "D": width, "contexts": list(contexts), "repeats": repeats},
+                {"B": B, "D": width, "contexts": list(contexts), "models": list(MODELS), "repeats": repeats},
                 alone=True,
             )
             for B in BATCHES
@@ -63,7 +66,6 @@ class Inference(Experiment):
     def run(self, cell: Cell, watch: Watch) -> dict[str, Any]:
         import torch
 
-        from minrnn.mixers import build
         from minrnn.timing import interleaved_medians
 
         B, D, contexts = cell.options["B"], cell.options["D"], cell.options["contexts"]
@@ -71,10 +73,10 @@ class Inference(Experiment):
         found = []
         for context in contexts:
             sizes = {}
-            for name in MODELS:
+            for name in cell.options["models"]:
                 if "attention" in name and B * context > MOST_CACHED:
                     continue
-                mixer = build(name.removesuffix(", kept"), width=D).eval()
+                mixer = build_mixer(name, D).eval()
                 x = torch.randn(B, 1, D)
                 with torch.no_grad():
                     _, state = mixer(torch.randn(B, min(context, 256), D))
@@ -101,12 +103,17 @@ class Inference(Experiment):
         first, last = (single["contexts"][place]["microseconds"] for place in (0, -1))
         growth = {name: last[name] / first[name] for name in MODELS}
         constant = growth["mingru"] <= 1.2
-        gru, lstm = (100 * (at[old] / at[new] - 1) for new, old in (("mingru", "gru"), ("minlstm", "lstm")))
+        gru, lstm, few_gru, few_lstm = (
+            f"{100 * (at[old] / at[new] - 1):.0f} %"
+            for old, new in zip(("gru", "lstm", *EQUAL_PARAMETERS), ("mingru", "minlstm") * 2, strict=True)
+        )
         longest = single["contexts"][-1]["context"]
         words = (
-            f"at batch 64 mingru's step is {gru:.0f} % faster than gru's, minlstm's {lstm:.0f} % faster than lstm's, "
-            f"mamba's takes {at['mamba'] / at['mingru']:.1f} times mingru's; at batch 1 a step after {longest:,} "
-            "tokens takes " + ", ".join(f"{growth[name]:.2f} times ({name})" for name in MODELS) + " that after 1"
+            f"at batch 64 mingru's step is {gru} faster than gru's ({few_gru} at equal parameters), minlstm's {lstm} "
+            f"faster than lstm's ({few_lstm}), mamba's takes {at['mamba'] / at['mingru']:.1f} times mingru's; at batch "
+            f"1 a step after {longest:,} tokens takes "
+            + ", ".join(f"{growth[name]:.2f} times ({name})" for name in MODELS)
+            + " that after 1"
         )
         return Verdict(
             answer(holds=faster and constant, in_part=faster or constant),
@@ -150,6 +157,15 @@ class Inference(Experiment):
 
 def _run_of(name: str, context: int) -> str:
     return f"{name} after {context:,}"
+
+
+def build_mixer(name: str, D: int) -> Any:
+    from minrnn.mixers import build
+
+    if name in EQUAL_PARAMETERS:
+        kind, expansion = EQUAL_PARAMETERS[name]
+        return build(kind, width=D, expansion=expansion)
+    return build(name.removesuffix(", kept"), width=D)
 
 
 def _step(mixer: Any, x: Any, state: Any) -> None:

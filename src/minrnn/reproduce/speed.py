@@ -24,12 +24,16 @@ LONGEST = dict.fromkeys(("GRUCell loop", "LSTMCell loop", "definition", "attenti
 SAME = (("minGRU", "definition"), ("nn.GRU", "GRUCell loop"), ("nn.LSTM", "LSTMCell loop"))
 """Two forms of one equation, compared before they are timed."""
 TOLERANCE = 1e-4
+EQUAL = ", equal parameters"
+NARROW = {f"nn.GRU{EQUAL}": 29, f"nn.LSTM{EQUAL}": 32}
+"""Hidden sizes at which they have as many parameters as minGRU and minLSTM of 64."""
 MODELS = (
     "minGRU",
     "minLSTM",
     "minGRU, log space",
     "nn.GRU",
     "nn.LSTM",
+    *NARROW,
     "GRUCell loop",
     "LSTMCell loop",
     "Mamba",
@@ -60,9 +64,10 @@ class Speed(Experiment):
         cpu=(
             "two cores instead of a T4; width 64; batch 64, or what makes 65,536 tokens of longer sequences; attention "
             "and the loops to length 16,384. Beside the loops of nn.GRUCell and nn.LSTMCell in Python, which the "
-            "paper's baselines must be (about 1 ms a step), stand nn.GRU and nn.LSTM, which anyone would use, and "
-            "minGRU as such a loop, 'definition'. 'attention' is one layer of it without MLP, 'Mamba' its whole block, "
-            "twice as wide inside. Memory that was freed is kept for the next call, as in all training here."
+            "paper's baselines must be (about 1 ms a step), stand nn.GRU and nn.LSTM, which anyone would use, the same "
+            "with as many parameters as minGRU and minLSTM, and minGRU as such a loop, 'definition'. 'attention' is "
+            "one layer of it without MLP, 'Mamba' its whole block, twice as wide inside. Memory that was freed is kept "
+            "for the next call, as in all training here."
         ),
         paper="needs the GPU of the paper; on a processor, batch 64 at every length.",
     )
@@ -81,7 +86,13 @@ class Speed(Experiment):
                 "all",
                 0,
                 f"length {T}",
-                {"T": T, "B": 64 if scale == "paper" else min(64, TOKENS // T), "D": 64, "repeats": repeats},
+                {
+                    "T": T,
+                    "B": 64 if scale == "paper" else min(64, TOKENS // T),
+                    "D": 64,
+                    "models": list(MODELS),
+                    "repeats": repeats,
+                },
                 alone=True,
             )
             for T in LENGTHS[scale]
@@ -94,7 +105,7 @@ class Speed(Experiment):
 
         B, T, D = (cell.options[axis] for axis in "BTD")
         x = torch.randn(B, T, D, requires_grad=True)
-        names = [name for name in MODELS if LONGEST.get(name, T) >= T]
+        names = [name for name in cell.options["models"] if LONGEST.get(name, T) >= T]
         steps = {name: Step(name, x) for name in names}
         pairs = [(fast, slow) for fast, slow in SAME if slow in steps]
         errors = [(steps[fast].output() - steps[slow].output()).abs().max().item() for fast, slow in pairs]
@@ -130,6 +141,7 @@ class Speed(Experiment):
                     ("nn.GRU", "minGRU"),
                     ("LSTMCell loop", "minLSTM"),
                     ("nn.LSTM", "minLSTM"),
+                    *zip(NARROW, ("minGRU", "minLSTM"), strict=True),
                 ]
                 shown = ", ".join(f"{fast} {_times(one.result, slow, fast)} as fast as {slow}" for slow, fast in pairs)
                 memory = one.result["bytes"]
@@ -193,22 +205,23 @@ class Step:
         from minrnn import MinGRU, MinLSTM
         from minrnn.mixers import build
 
-        D = x.shape[-1]
+        B, T, D = x.shape
+        H = NARROW.get(name, D)
         layers: dict[str, Callable[[], nn.Module]] = {
             "minGRU": lambda: MinGRU(D, D, batch_first=True),
             "definition": lambda: MinGRU(D, D, batch_first=True),
             "minLSTM": lambda: MinLSTM(D, D, batch_first=True),
             "minGRU, log space": lambda: MinGRU(D, D, batch_first=True, activation="g"),
-            "nn.GRU": lambda: nn.GRU(D, D, batch_first=True),
-            "nn.LSTM": lambda: nn.LSTM(D, D, batch_first=True),
+            "nn.GRU": lambda: nn.GRU(D, H, batch_first=True),
+            "nn.LSTM": lambda: nn.LSTM(D, H, batch_first=True),
             "GRUCell loop": lambda: nn.GRUCell(D, D),
             "LSTMCell loop": lambda: nn.LSTMCell(D, D),
             "Mamba": lambda: build("mamba", width=D),
             "attention": lambda: build("attention", width=D),
         }
         torch.manual_seed(0)
-        self.layer = layers[name]()
-        self.name, self.x, self.upstream = name, x, torch.randn_like(x)
+        self.layer = layers[name.removesuffix(EQUAL)]()
+        self.name, self.x, self.upstream = name, x, torch.randn(B, T, H)
         self.backend = {"minGRU, log space": "logspace", "definition": "definition"}.get(name)
 
     def __call__(self) -> None:
@@ -217,7 +230,7 @@ class Step:
         torch.autograd.grad(self.output(), [self.x, *self.layer.parameters()], self.upstream)
 
     def output(self) -> Tensor:
-        """(B, T, D)"""
+        """(B, T, H)"""
         from minrnn.recurrence import backend
 
         if "loop" in self.name:
