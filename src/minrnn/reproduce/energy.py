@@ -35,8 +35,8 @@ class Energy(Contest):
         cpu=(
             "width 128, 2 layers with Conv4 and MLP, 500 steps of 32 windows of 128 characters of Shakespeare. What a "
             "token costs is measured with nothing beside, all models in turns, medians of nine repeats: in training "
-            "steps on all cores, and as one sequence is generated on one core. gru and lstm of mingru's width have "
-            "three and four times the parameters in their recurrence, so both stand here with as many as well. Joules "
+            "steps on all cores, and as one sequence is generated on one core. gru and lstm of mingru's width have 4.5 "
+            "and 6 times the parameters in their recurrence, so both stand here with as many as mingru too. Joules "
             "where the kernel exposes RAPL, else processor seconds alone."
         ),
         paper="there is none.",
@@ -49,8 +49,8 @@ class Energy(Contest):
         "Positive control: gru's training takes more than mingru's a token, as it does in every measurement. Negative "
         "control: a second run of mingru is within 20 % of the first, a token, in training and in generating. (In a "
         "first record each model was timed alone, one after another: a second run of mingru took 11 % less in training "
-        "and 42 % less in generating, a control missed by the machine's slow minutes. Now all are timed in turns. Then "
-        "there was one seed, and seconds were compared as they were.)"
+        "and 42 % less in generating, a control missed by the machine's slow minutes. Now all are timed in turns. In a "
+        "second record there was one seed, and seconds were compared as they were.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:

@@ -39,13 +39,13 @@ class Filters(Contest):
     minutes = ByScale(smoke=1, cpu=18, paper=18)
     rule = (
         f"Holds: with fixed gates the kernel's response to sines is that of the one-pole filter within {AGREES:g}; in "
-        f"the trained model, with every seed, the median half-life of a layer is {MOVED:g} times that of the fresh "
-        f"one, or less than one part in {MOVED:g} of it; and there gates are as good as fixed: in every layer at least "
-        "half of the channels have a gate logit that varies by less than 0.5. In part: the first, which is a theorem, "
-        "and not all of the others; then a channel is a filter whose constant the input sets at each step. Positive "
-        "controls: an impulse decays by 1 - z a step; and gates without weights are found to be fixed. Negative "
-        "control: the filter of twice the gate is told apart. (The fresh model, and gates without weights, were added "
-        "after the first run.)"
+        f"the trained models, with every seed, the median half-life of one layer or more is {MOVED:g} times that of "
+        f"the fresh one, or less than one part in {MOVED:g} of it; and there gates are as good as fixed: in every "
+        "layer at least half of the channels have a gate logit that varies by less than 0.5. In part: the first, which "
+        "is a theorem, and not all of the others; then a channel is a filter whose constant the input sets at each "
+        "step. Positive controls: an impulse decays by 1 - z a step; and gates without weights are found to be fixed. "
+        "Negative control: the filter of twice the gate is told apart. (The fresh model, and gates without weights, "
+        "were added after the first run.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:

@@ -41,8 +41,9 @@ class LongRange(Contest):
         cpu=(
             "adding at 400 and then at 1,000, 4,000 and 10,000; copy memory at 100 instead of 1,000; 8 x 8 digits as "
             "64 steps instead of MNIST's 784. Width 64, 2 layers with expansion 2, at most 1,200 steps of 32 "
-            "sequences; mingru and minlstm train all of them, the others stop at 99.5 %, for the longer lengths ask "
-            "for more precision than the trained one."
+            "sequences; gru and lstm stand at equal width, and with as many parameters as mingru and as minlstm. "
+            "mingru and minlstm train all of them, the others stop at 99.5 %, for the longer lengths ask for more "
+            "precision than the trained one."
         ),
         paper="adding at 600, copying at 1,000.",
     )

@@ -59,12 +59,12 @@ class OfflineRL(Contest):
     rule = (
         "Scores are D4RL's normalised returns, of the return that the best kept episode has as the target. Holds: on "
         "both bodies the means of mingru and of minlstm are within 5 points of attention's, or above it, and there "
-        "conditioning on the return helps: attention is more than 5 points above its clone of everything, and no seed "
-        "of it is below one of the clone's. In part: on one of the bodies. Positive control: conditioning helps on one "
-        "body or more. Negative control: actions of a fresh model score below 15. (The rule before the runs asked for "
-        "5 points between the means alone, and said 'in part', by Hopper. But there seeds of one model are as far "
-        "apart as the models are, and those of attention overlap with those of its clone: such means carry no "
-        "verdict.)"
+        "conditioning on the return helps: attention is more than 5 points above its clone of everything, and each "
+        "seed of it is above all of the clone's. In part: on one of the bodies. Positive control: conditioning helps "
+        "on one body or more. Negative control: actions of a fresh model score below 15. (The rule before the runs "
+        "asked for 5 points between the means alone, and said 'in part', by Hopper. But there seeds of one model are "
+        "as far apart as the models are, and those of attention overlap with those of its clone: that asking helps is "
+        "not shown.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:

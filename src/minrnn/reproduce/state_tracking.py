@@ -47,8 +47,8 @@ class StateTracking(Contest):
         "minlstm and mamba solves parity or A5. In part: none solves one of the two. Positive control: nn.GRU solves "
         "A5. Negative control: attention without positions, which cannot even count on words this long, does not solve "
         "parity. (Before the runs attention stood beside the three; it is no recurrence, does not solve them either, "
-        "and is shown. The long runs, of one seed, and nn.GRU at equal parameters were added after the verdict and "
-        "decide nothing.)"
+        "and is shown. The long runs and the scratchpads, of one seed, and nn.GRU at equal parameters were added after "
+        "the verdict, all but four of the scratchpads, and decide nothing.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
