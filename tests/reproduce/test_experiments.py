@@ -192,7 +192,7 @@ OVER_BUDGET = {
     "long-range": 95,
     "shakespeare": 250,
     "recall": 80,
-    "scaling": 85,
+    "scaling": 116,
     "chomsky": 200,
 }
 """Minutes of those that were found to take longer than the 75 that one is to take at scale cpu."""
