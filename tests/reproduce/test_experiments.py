@@ -190,7 +190,7 @@ def test_without_its_controls_a_verdict_says_nothing(answer: Answer) -> None:
 OVER_BUDGET = {
     "selective-copy": 240,
     "long-range": 95,
-    "shakespeare": 250,
+    "shakespeare": 240,
     "recall": 80,
     "scaling": 116,
     "chomsky": 200,
