@@ -59,7 +59,7 @@ class SelectiveCopy(Contest):
             "cores)."
         ),
     )
-    minutes = ByScale(smoke=1, cpu=240, paper=10**6)
+    minutes = ByScale(smoke=1, cpu=236, paper=10**6)
     rule = (
         "Holds: minGRU and minLSTM with 3 layers are solved (99 % on 2 of 3 seeds), and for both the seeds of 1, 2 and "
         "3 layers do not overlap, in this order. In part: 1 layer is below all seeds of 3 for both. Positive control: "

@@ -46,7 +46,7 @@ class Shakespeare(Contest):
         ),
         paper="as published, but with a cosine; windows of 128 (the paper's context is not given).",
     )
-    minutes = ByScale(smoke=1, cpu=240, paper=5000)
+    minutes = ByScale(smoke=1, cpu=235, paper=5000)
     rule = (
         "Loss is the lowest held-out loss of a run. Holds: mingru, minlstm, mamba and the plain Transformer are each "
         f"within {MARGIN} nats of the mean of the four (means of seeds; the published ones are), and the plain "
