@@ -40,7 +40,8 @@ class Chomsky(Contest):
             "task from the grid instead of 3e-4, no weight decay. Conv4 before the recurrence, as in the paper's text "
             "(the released configuration has none). Attention has one head of 64, for which ALiBi has one slope, "
             "1/256. The score is that of the checkpoint with the lowest loss at lengths of training; the paper's code "
-            "chooses by the longer lengths themselves, which is shown beside it."
+            "chooses by the longer lengths themselves, which is shown beside it. Some published scores are below that "
+            "of a guess (.04 for one place of five), so they seem to be scaled to 0 for a guess; those here are raw."
         ),
         paper="as published, but with a cosine and gradients cut at norm 1; both ways to choose a checkpoint.",
     )

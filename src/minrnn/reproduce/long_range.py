@@ -52,10 +52,10 @@ class LongRange(Contest):
         "Adding is right within 0.04, as the best constant is in 7.8 % of cases. Holds: mingru and minlstm solve "
         "adding at 400 and are at 99 % on 2 of 3 seeds at 10,000 still. In part: at 400 for both, or at 10,000 for "
         "one. Copy memory and digits are shown beside it. Positive control: nn.GRU solves adding at 400. Negative "
-        "control: an error-free guess is impossible without the marks' numbers: attention over a window of 16 steps "
-        "does not solve it. (In a first run mingru and minlstm stopped early as the others do; run to the end they are "
-        "more exact at the trained length, minGRU on average at the longer ones too, and the verdict is the same. GRU "
-        "and LSTM at equal parameters were added after it, and decide nothing.)"
+        "control: attention over a window of 16 steps, too short for the marked numbers, does not solve it. (In a "
+        "first run mingru and minlstm stopped early as the others do; run to the end they are more exact at the "
+        "trained length, minGRU on average at the longer ones too, and the verdict is the same. GRU and LSTM at equal "
+        "parameters were added after it, and decide nothing.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:

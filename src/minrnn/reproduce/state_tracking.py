@@ -37,7 +37,8 @@ class StateTracking(Contest):
             "5,000 for one seed of mingru, minlstm and mamba; A5 from two generators, a 5-cycle and a 3-cycle, the "
             "product asked at every step (with one symbol for each of the 60 elements even nn.GRU stays at chance in "
             "this time). nn.GRU has 2.3 times the parameters of mingru at equal width, and one with as many stands "
-            "beside it. With a scratchpad, all 256 products must be right."
+            "beside it. With a scratchpad the model writes each product and reads it again as a token, and all 256 "
+            "must be right."
         ),
         paper="width 128, 20,000 steps.",
     )
@@ -48,7 +49,8 @@ class StateTracking(Contest):
         "A5. Negative control: attention without positions, which cannot even count on words this long, does not solve "
         "parity. (Before the runs attention stood beside the three; it is no recurrence, does not solve them either, "
         "and is shown. The long runs and the scratchpads, of one seed, and nn.GRU at equal parameters were added after "
-        "the verdict, all but four of the scratchpads, and decide nothing.)"
+        "the verdict, and decide nothing; so do the scratchpads of mingru, mamba, attention and gru, which were there "
+        "before.)"
     )
 
     def contestants(self, scale: Scale) -> Sequence[Contestant]:
