@@ -133,11 +133,10 @@ class SelectiveCopy(Contest):
             words.append(f"{kind} {percent(one)}, {percent(two)}, {percent(three)} with 1, 2, 3 layers")
             if min(two) >= SOLVED:
                 words[-1] += ": with 2 it is at the ceiling, and more layers cannot be better"
-        for setting in results.settings():
-            if setting not in BESIDE:
-                continue
-            shown = (f"{model} {percent(results.scores(model, setting, at=TRAINED))}" for model in BESIDE[setting])
-            words.append(f"beside it, {setting}: {', '.join(shown)}")
+        for setting, models in BESIDE.items():
+            if setting in results.settings():
+                shown = (f"{model} {percent(results.scores(model, setting, at=TRAINED))}" for model in models)
+                words.append(f"beside it, {setting}: {', '.join(shown)}")
         return Verdict(
             answer(holds=ordered, in_part=in_part),
             "; ".join(words),

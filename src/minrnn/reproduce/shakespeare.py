@@ -174,7 +174,7 @@ class Shakespeare(Contest):
                     ]
                 )
         header = [
-            "text",
+            "run",
             "model",
             "parameters",
             "best loss, nats",
@@ -193,13 +193,12 @@ class Shakespeare(Contest):
         seconds = {model: one / 1000 for model, one in step_milliseconds(results, TEXT).items()}
         by_steps = dict.fromkeys(seconds, 1.0)
         colours = dict(zip(results.models(TEXT), _picture.COLOURS, strict=False))
-        for place, title, setting, unit, label in (
-            (axes[0], "by steps", TEXT, by_steps, "training steps"),
-            (axes[0], f"by steps; dashed: {LONGER}", LONGER, by_steps, "training steps"),
-            (axes[1], "by time", TEXT, seconds, "seconds of training alone on all cores"),
-            (axes[2], FIFTH, FIFTH, by_steps, "training steps"),
+        for place, title, settings, unit, label in (
+            (axes[0], f"by steps; dashed: {LONGER}", (TEXT, LONGER), by_steps, "training steps"),
+            (axes[1], "by time", (TEXT,), seconds, "seconds of training alone on all cores"),
+            (axes[2], FIFTH, (FIFTH,), by_steps, "training steps"),
         ):
-            for model in results.models(setting):
+            for setting, model in [pair for pair in results.pairs() if pair[0] in settings]:
                 for seed, one in enumerate(results.of(model, setting)):
                     place.plot(
                         [unit[model] * point["step"] for point in one["curve"]],
